@@ -1,0 +1,67 @@
+"""Presets of camera drivers: which of their topics the node reads, and the parameters that suit them.
+
+One YAML file a camera, named after it, with ``remappings`` and, if need be, ``parameters``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+
+from m3l_core.errors import M3LError
+
+_Topic = Annotated[str, Field(pattern=r"^[/~A-Za-z_][/A-Za-z0-9_]*$")]
+
+
+class CameraPresetError(M3LError):
+    """A camera preset does not exist or is not what it should be."""
+
+
+class CameraPreset(BaseModel):
+    """What one camera's driver calls its topics."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    remappings: Annotated[dict[_Topic, _Topic], Field(min_length=1)]
+    """The node's topic -> the driver's topic."""
+    parameters: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = {}
+    """Parameters of the node, dotted names for nested ones."""
+
+
+def camera_names(folder: Path) -> list[str]:
+    """The cameras that ``folder`` holds a preset for, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_camera_preset(folder: Path, camera: str) -> CameraPreset:
+    """Read ``<folder>/<camera>.yaml``.
+
+    Raises:
+        CameraPresetError: no such camera (the text lists those there are), or the file is not a preset.
+    """
+    known = camera_names(folder)
+    if camera not in known:
+        choice = ", ".join(known) or f"no preset at all in {folder}"
+        raise CameraPresetError(f"No preset for the camera '{camera}'. There is: {choice}")
+    path = folder / f"{camera}.yaml"
+    try:
+        return CameraPreset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise CameraPresetError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise CameraPresetError(f"{path} is not a camera preset: {faults}") from error

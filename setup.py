@@ -1,0 +1,61 @@
+"""Installs m3l_core (no ROS inside) and m3l_ros (the nodes), by colcon and by pip alike."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "m3l_ros"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Semantic segmentation from color and depth that goes on when either camera drops out",
+    license="Apache-2.0",
+    maintainer="m3l_ros maintainers",
+    maintainer_email="maintainers@example.org",
+    python_requires=">=3.10",
+    packages=find_packages(include=["m3l_core", "m3l_core.*", "m3l_ros", "m3l_ros.*"]),
+    # The shipped model and the sample recording: found by importlib.resources however this is installed.
+    package_data={"m3l_core": ["data/bundles/*/*", "data/recordings/*/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{PACKAGE}/config", sorted(glob("config/*.yaml"))),
+        (f"share/{PACKAGE}/config/cameras", sorted(glob("config/cameras/*.yaml"))),
+        # `ros2 run` and `ros2 launch` look here. A console script would land in bin/ under pip, and would
+        # carry the path of the Python that ran colcon.
+        (f"lib/{PACKAGE}", ["scripts/segment_node"]),
+    ],
+    entry_points={
+        "console_scripts": [
+            "m3l_segment_node = m3l_ros.segment_node:main",
+            "m3l_demo = m3l_ros.demo:main",
+        ]
+    },
+    install_requires=[
+        "numpy>=1.24",
+        # Headless: no window is opened here, and opencv-python needs libGL, which containers lack.
+        "opencv-python-headless>=4.6",
+        "PyYAML>=6",
+        "pydantic>=2",
+        "safetensors>=0.4",
+        "rich>=13",
+        "rosbags>=0.10.4",
+        "rosbags-image>=0.10.4",
+    ],
+    extras_require={
+        "ros": [
+            "ros-jazzy-rclpy",
+            "ros-jazzy-sensor-msgs",
+            "ros-jazzy-diagnostic-msgs",
+            "ros-jazzy-lifecycle-msgs",
+            "ros-jazzy-rosgraph-msgs",
+            "ros-jazzy-rmw-fastrtps-cpp",
+            "ros-wheels-bootstrapper",
+        ],
+        "train": ["torch>=2.1"],
+        "test": ["pytest>=7.4", "pytest-timeout", "hypothesis", "mypy", "ruff", "types-PyYAML"],
+    },
+    zip_safe=False,
+)
