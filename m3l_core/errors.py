@@ -1,0 +1,49 @@
+"""Every error that m3l raises on purpose: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class M3LError(Exception):
+    """Base of all errors below; its text is meant for the user."""
+
+
+class ImageMessageError(M3LError):
+    """An image message cannot be turned into an array."""
+
+
+class BundleError(M3LError):
+    """A model bundle is missing, incomplete or does not fit the task."""
+
+
+class DatasetError(M3LError):
+    """A data set list or one of its files is not what it should be."""
+
+
+class RecipeError(M3LError):
+    """A training recipe has an unknown key or a value out of range."""
+
+
+class EngineError(M3LError):
+    """An inference engine cannot be loaded or cannot run this input."""
+
+
+class MissingPackageError(M3LError):
+    """An optional package is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency.
+
+    Raises:
+        MissingPackageError: naming the extra of this package that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"This needs the Python package '{module}', which cannot be imported ({error}). "
+            f"Install it with: pip install 'm3l_ros[{extra}]'"
+        ) from error

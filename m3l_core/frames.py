@@ -1,0 +1,70 @@
+"""The values that travel from the sensors to the published labels.
+
+Legend: M modalities, H x W pixels, stamps in integer nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of one modality.
+
+    For the segmenter ``data`` is an array; the synchronizer never looks at it, so any message fits there.
+    """
+
+    modality: str
+    stamp_ns: int
+    """Stamp of the message header, as the driver set it."""
+    data: Any
+    """color: (H, W, 3) uint8 RGB. depth: (H, W) uint16 millimetres, 0 = invalid, or
+    (H, W) float32 metres, NaN, Inf and <= 0 invalid (REP 118, REP 117)."""
+    frame_id: str = ""
+    """Coordinate frame of the message header."""
+    encoding: str = ""
+    """Encoding of the message the data came from; health checks notice when it changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSet:
+    """Frames of one instant, led by the reference frame."""
+
+    reference: str
+    frames: Mapping[str, Frame]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Modality -> why it is not in ``frames``."""
+
+    @property
+    def reference_frame(self) -> Frame:
+        return self.frames[self.reference]
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What an engine takes."""
+
+    images: NDArray[np.float32]
+    """(1, M, 3, H, W) float32, normalised; zeros where a modality is not present."""
+    present: NDArray[np.bool_]
+    """(1, M) bool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """Labels of one frame set, at the size of its reference frame."""
+
+    labels: NDArray[np.uint8]
+    """(H, W) uint8 class ids, 255 = unlabelled."""
+    confidence: NDArray[np.uint8]
+    """(H, W) uint8, probability of the winning class, 0..255."""

@@ -1,0 +1,52 @@
+"""What a modality measures and how its pixels become network input.
+
+The settings travel in the bundle, so the robot prepares images exactly as training did.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Channel3 = tuple[float, float, float]
+IMAGENET_MEAN: Channel3 = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channel3 = (0.229, 0.224, 0.225)
+
+
+class ColorModality(BaseModel):
+    """(H, W, 3) uint8 RGB, scaled to [0, 1], minus mean, over std."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["color"] = "color"
+    name: str = "color"
+    mean: Channel3 = IMAGENET_MEAN
+    std: Channel3 = IMAGENET_STD
+
+
+class DepthModality(BaseModel):
+    """(H, W) depth along the optical axis.
+
+    ``metric`` clips to [near_m, far_m] and gives three channels: depth scaled to [-1, 1], inverse depth
+    scaled to [-1, 1], and validity (1 or 0); an invalid pixel is 0 in all three.
+    ``min_max`` is the paper's: each frame scaled to [0, 1] by its own extremes, three times the same;
+    a frame without contrast gives zeros.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["depth"] = "depth"
+    name: str = "depth"
+    normalization: Literal["metric", "min_max"] = "metric"
+    near_m: Annotated[float, Field(gt=0)] = 0.3
+    far_m: Annotated[float, Field(gt=0)] = 8.0
+
+    @model_validator(mode="after")
+    def _near_before_far(self) -> DepthModality:
+        if self.near_m >= self.far_m:
+            raise ValueError(f"near_m must be below far_m, got {self.near_m} and {self.far_m}")
+        return self
+
+
+Modality = Annotated[ColorModality | DepthModality, Field(discriminator="kind")]
