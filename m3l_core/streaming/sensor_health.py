@@ -1,0 +1,134 @@
+"""Is this frame worth using?
+
+A driver keeps publishing when the lens is covered, the projector is off or its USB buffer hangs. Such a frame
+is worse than a missing one, which the model was trained for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3l_core.frames import Frame
+
+_SAMPLES = 20_000
+"""Pixels looked at, about: enough for shares of 1%, and well below a millisecond at any image size."""
+_SATURATED_LEVEL = 250
+_BLACK_SHARE = 0.01
+"""Share of values that may lie above ``black_level`` in a black image: hot pixels, a leak of light."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthThresholds:
+    """When a frame counts as missing. Each check can be switched off by itself."""
+
+    min_valid_depth: float = 0.05
+    """Smallest share of valid depth pixels, 0..1; 0 = off."""
+    black_level: int = 8
+    """A color image is black if 99% of its values are at or below this level, 0..254; -1 = off."""
+    saturated_share: float = 0.95
+    """A color image is saturated if this share of its pixels is >= 250 in all channels, 0..1; 0 = off."""
+    frozen_frames: int = 30
+    """The same bytes this many times in a row are a frozen sensor, 2 or more; 0 = off, as for simulated
+    cameras, which have no noise: there a robot that stands still sees the same bytes."""
+    size_change_frames: int = 10
+    """Frames of another size or encoding are refused until this many in a row agree; 0 = off."""
+
+    def __post_init__(self) -> None:
+        limits = {"min_valid_depth": (0, 1), "black_level": (-1, 254), "saturated_share": (0, 1)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be between {low} and {high}, got {getattr(self, name)}")
+        if self.frozen_frames < 0 or self.frozen_frames == 1:
+            raise ValueError(f"frozen_frames must be 0 (off) or 2 or more, got {self.frozen_frames}")
+        if self.size_change_frames < 0:
+            raise ValueError(f"size_change_frames must be 0 (off) or more, got {self.size_change_frames}")
+
+
+class SensorHealth:
+    """Checks the frames of one subscription in the order of their arrival; not thread safe."""
+
+    def __init__(self, modality_kind: Literal["color", "depth"], thresholds: HealthThresholds | None = None) -> None:
+        if modality_kind not in ("color", "depth"):
+            raise ValueError(f"modality_kind must be 'color' or 'depth', got {modality_kind!r}")
+        self._kind = modality_kind
+        self._thresholds = thresholds or HealthThresholds()
+        self._previous: NDArray[Any] | None = None
+        self._same_count = 1
+        self._promised: tuple[str, str] | None = None
+        self._latest: tuple[str, str] | None = None
+        self._alike_count = 0
+
+    def check(self, frame: Frame) -> str | None:
+        """Why the frame counts as missing, in a few words, or None if it is healthy.
+
+        ``frame.data`` is (H, W, 3) uint8, or (H, W) uint16 or float32, as `Frame` says. It is kept until the
+        next call and must not be written into meanwhile.
+        """
+        image = frame.data
+        # All three look at every frame: a black frame, too, may be frozen or of the new size.
+        frozen = self._frozen(image)
+        changed = self._changed(image, frame.encoding)
+        return changed or self._worthless(image) or frozen
+
+    def _worthless(self, image: NDArray[Any]) -> str | None:
+        if not image.size:
+            return "empty image"
+        limits, sample = self._thresholds, _subsample(image)
+        if self._kind == "depth":
+            # NaN and -Inf fail the first comparison, +Inf the second (REP 117).
+            valid = np.count_nonzero((sample > 0) & (sample < np.inf)) / sample.size
+            if valid < limits.min_valid_depth:
+                return f"{_percent(valid)} of the depth is valid, {_percent(limits.min_valid_depth)} needed"
+            return None
+        if np.count_nonzero(sample > limits.black_level) <= _BLACK_SHARE * sample.size:
+            return "black image"
+        if limits.saturated_share > 0:
+            # Channel by channel: numpy's min over a last axis of three takes ten times as long.
+            darkest = np.minimum(np.minimum(sample[..., 0], sample[..., 1]), sample[..., 2])
+            if np.count_nonzero(darkest >= _SATURATED_LEVEL) >= limits.saturated_share * darkest.size:
+                return "saturated image"
+        return None
+
+    def _frozen(self, image: NDArray[Any]) -> str | None:
+        if not self._thresholds.frozen_frames:
+            return None
+        previous, self._previous = self._previous, image
+        self._same_count = self._same_count + 1 if previous is not None and _same(previous, image) else 1
+        if self._same_count < self._thresholds.frozen_frames:
+            return None
+        return f"same image {self._same_count} times in a row"
+
+    def _changed(self, image: NDArray[Any], encoding: str) -> str | None:
+        came = (f"{image.shape[1]}x{image.shape[0]}", encoding)
+        self._alike_count = self._alike_count + 1 if came == self._latest else 1
+        self._latest = came
+        if self._promised is None or self._alike_count >= self._thresholds.size_change_frames:
+            self._promised = came
+        if came == self._promised:
+            return None
+        what, index = ("size", 0) if came[0] != self._promised[0] else ("encoding", 1)
+        return f"{what} {self._promised[index]} became {came[index]}"
+
+
+def _subsample(image: NDArray[Any]) -> NDArray[Any]:
+    step = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / _SAMPLES)))
+    return image[::step, ::step]
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Same bytes. A look at the subsample first spares reading two whole images for each new frame."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    bits = np.dtype(f"u{one.dtype.itemsize}")  # NaN differs from itself, its bits do not
+    one, other = one.view(bits), other.view(bits)
+    return np.array_equal(_subsample(one), _subsample(other)) and np.array_equal(one, other)
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that a share below a limit never reads like the limit."""
+    return f"{math.floor(share * 1000 + 1e-9) / 10:g}%"
