@@ -1,0 +1,290 @@
+"""Frames of several modalities in, frame sets out: complete at once, partial after a bounded wait, never silent.
+
+message_filters' ApproximateTimeSynchronizer fires only when every queue has a match, so one silent topic stops
+everything. Here the *reference*, the first modality of the list that is not LOST, leads: each of its healthy frames
+gives exactly one set, and the others contribute their nearest frame or are named as missing with the reason.
+
+How a set leaves:
+
+* at once, on the arrival that settles its nearest frames (a frame that the next one will better, judged by the
+  modality's own period, is waited for; a frame nearer to the next reference frame is kept for that one);
+* when its reference frame has waited ``sync_timeout_ns``;
+* at once when everything it still waits for is LOST.
+
+A set that leaves takes the earlier ones with it, so sets are in increasing order of their stamps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.streaming.modality_stream import Drop, ModalityReport, ModalityState, ModalityStream, Waiting
+from m3l_core.streaming.ordered_delivery import OrderedDelivery
+from m3l_core.streaming.sync_config import SyncConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEvent:
+    """Something that a user wants to read once: a changed state, a reset, clocks that disagree."""
+
+    text: str
+    modality: str | None = None
+    state: ModalityState | None = None
+    """The new state, where the event is a change of state."""
+
+
+class FrameSynchronizer:
+    """Synchronizes any number of modalities; every method may be called from any thread.
+
+    No lock is held while ``on_set`` and ``on_event`` run; what they raise is logged and counted, nothing else. Calls
+    to them never overlap and keep the order of the sets. Every frame that enters is counted once: in a complete set,
+    in a partial set, waiting, or dropped for one reason (see ``Drop``).
+
+    Args:
+        modalities: two or more names, the preferred reference first.
+        on_set: takes each frame set.
+        clock: current time in nanoseconds, of any epoch: monotonic time, ROS time, or a bag's. Arrivals and waits
+            are measured with it, so that a replay decides exactly as a robot would.
+        on_event: takes each ``SyncEvent``.
+
+    Raises:
+        ValueError: fewer than two modalities, a name twice, or an offset for an unknown one.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        on_set: Callable[[FrameSet], None],
+        *,
+        clock: Callable[[], int],
+        config: SyncConfig | None = None,
+        on_event: Callable[[SyncEvent], None] | None = None,
+    ) -> None:
+        self.config = config = config or SyncConfig()
+        if len(modalities) < 2 or len(set(modalities)) != len(modalities):
+            raise ValueError(f"expected two or more different modalities, got {list(modalities)}")
+        if unknown := set(config.stamp_offsets_ns) - set(modalities):
+            raise ValueError(f"stamp offsets for {sorted(unknown)}, but the modalities are {list(modalities)}")
+        self._streams = {name: ModalityStream(name, config) for name in modalities}
+        self._ordered = tuple(self._streams.values())
+        self._sets = OrderedDelivery(on_set, config.queue_size)
+        self._events = OrderedDelivery(on_event or (lambda event: None), 64)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._now_ns: int | None = None
+        self._last_set_ns: int | None = None
+        self._skewed: set[str] = set()
+        self.complete_sets = 0
+        self.partial_sets = 0
+        self.resets = 0
+
+    def add(self, frame: Frame, unhealthy: str | None = None) -> None:
+        """Take a frame; sets that it completes leave before this returns, unless another thread is at it.
+
+        Args:
+            unhealthy: why the frame is worth nothing; it then counts as not arrived.
+
+        Raises:
+            ValueError: the frame's modality is not one of this synchronizer's.
+        """
+        stream = self._streams.get(frame.modality)
+        if stream is None:
+            raise ValueError(f"unknown modality '{frame.modality}', expected one of {list(self._streams)}")
+        with self._lock:
+            now = self._tick()
+            stamp = self._observe(stream, frame, unhealthy, now)
+            self._update_states(now)
+            if stamp is not None and self._in_time(stream, stamp, now):
+                stream.insert(Waiting(stamp, now, frame))
+                if len(stream.queue) > self.config.queue_size and stream is not self._reference():
+                    stream.drop_oldest(Drop.OVERFLOW)
+            self._leave(now)
+        self._deliver()
+
+    def poll(self) -> None:
+        """Let time pass: call it every few milliseconds, or at ``next_deadline_ns``."""
+        with self._lock:
+            now = self._tick()
+            self._update_states(now)
+            self._leave(now)
+        self._deliver()
+
+    def next_deadline_ns(self) -> int | None:
+        """When ``poll`` will next have something to do if no frame arrives; None if never."""
+        with self._lock:
+            deadlines = [
+                stream.healthy_since_ns + stream.sensor_timeout_ns
+                for stream in self._ordered
+                if self._now_ns is not None and stream.state is not ModalityState.LOST
+            ]
+            reference = self._reference()
+            if reference is not None:
+                deadlines += [entry.arrival_ns + self.config.sync_timeout_ns for entry in reference.queue]
+            return min(deadlines, default=None)
+
+    def report(self) -> dict[str, ModalityReport]:
+        """A copy of every modality's state and accounts."""
+        with self._lock:
+            now = self._tick()
+            self._update_states(now)
+            return {name: stream.report(now) for name, stream in self._streams.items()}
+
+    @property
+    def callback_errors(self) -> int:
+        """How often a callback raised."""
+        return self._sets.errors + self._events.errors
+
+    def _deliver(self) -> None:
+        self._events.flush()
+        self._sets.flush()
+
+    def _tick(self) -> int:
+        now = self._clock()
+        if self._now_ns is None:
+            for stream in self._ordered:
+                stream.healthy_since_ns = now
+        elif now < self._now_ns:
+            self._reset(f"the clock went back by {(self._now_ns - now) / 1e9:.2f} s", now)
+        self._now_ns = now
+        return now
+
+    def _update_states(self, now: int) -> None:
+        for stream in self._ordered:
+            state = stream.state_at(now)
+            if state is not stream.state:
+                stream.state = state
+                why = f": {stream.last_reason}" if stream.is_unhealthy and state is ModalityState.LOST else ""
+                self._events.put(SyncEvent(f"{stream.name} is {state.value}{why}", stream.name, state))
+
+    def _reference(self) -> ModalityStream | None:
+        for stream in self._ordered:
+            if stream.state is not ModalityState.LOST:
+                return stream
+        return None
+
+    def _observe(self, stream: ModalityStream, frame: Frame, unhealthy: str | None, now: int) -> int | None:
+        """Take note of an arrival; its corrected stamp, or None if the frame is of no use."""
+        stream.received += 1
+        stamp = frame.stamp_ns + stream.offset_ns
+        if frame.stamp_ns <= 0 and unhealthy is None:
+            unhealthy = "its stamp is zero"
+        if unhealthy is not None:
+            stream.last_reason, stream.unhealthy_stamp_ns = unhealthy, stamp
+            stream.drop(Drop.UNHEALTHY)
+            return None
+        newest = stream.newest_stamp_ns
+        if newest is not None and stamp < newest - self.config.reset_interval_ns:
+            self._reset(f"the stamps of {stream.name} jumped back by {(newest - stamp) / 1e9:.2f} s", now)
+        elif stream.holds(stamp):
+            stream.drop(Drop.DUPLICATE)
+            return None
+        stream.observe(stamp, now)
+        return stamp
+
+    def _in_time(self, stream: ModalityStream, stamp: int, now: int) -> bool:
+        """Whether a frame can still be in a set; drops it if not."""
+        if self._last_set_ns is None:
+            return True
+        behind = self._last_set_ns - stamp
+        if stream is self._reference():
+            if behind > self.config.reset_interval_ns:
+                # The reference has changed to a modality with another clock: its time counts from now on.
+                self._reset(f"{stream.name} takes over, its stamps are {behind / 1e9:.2f} s behind", now)
+            elif behind >= 0:
+                stream.drop(Drop.LATE)
+                return False
+        elif behind > self.config.approx_sync_max_interval_ns:
+            stream.drop(Drop.LATE)
+            return False
+        return True
+
+    def _leave(self, now: int) -> None:
+        """Move every set that need not wait any longer to ``_sets``, as long as those are taken."""
+        while (reference := self._reference()) is not None:
+            if self._last_set_ns is not None:
+                # Only after a change of the reference can a frame wait here whose place has passed.
+                reference.drop_before(self._last_set_ns + 1, Drop.SUPERSEDED)
+            if self._sets.full:
+                while len(reference.queue) > self.config.queue_size:
+                    reference.drop_oldest(Drop.OVERFLOW)
+                return
+            if not self._head_leaves(reference, now):
+                return
+            self._assemble(reference)
+
+    def _head_leaves(self, reference: ModalityStream, now: int) -> bool:
+        """Whether the first waiting reference frame, or one behind it, has nothing more to wait for."""
+        queue = reference.queue
+        if len(queue) > self.config.queue_size:
+            return True
+        for index, entry in enumerate(queue):
+            if now - entry.arrival_ns >= self.config.sync_timeout_ns:
+                return True
+            if index + 1 < len(queue):
+                following: int | None = queue[index + 1].stamp_ns
+            else:
+                # Not there yet, so it must be clearly nearer to count: by a quarter of a period.
+                following = entry.stamp_ns + reference.period_ns * 5 // 4 if reference.period_ns else None
+            if all(
+                stream is reference
+                or stream.state is ModalityState.LOST
+                or stream.is_settled(entry.stamp_ns, following)
+                for stream in self._ordered
+            ):
+                return True
+        return False
+
+    def _assemble(self, reference: ModalityStream) -> None:
+        head = reference.queue.pop(0)
+        following = reference.queue[0].stamp_ns if reference.queue else None
+        frames, missing = {reference.name: head.frame}, {}
+        contributing = [reference]
+        for stream in self._ordered:
+            if stream is reference:
+                continue
+            chosen = stream.candidate(head.stamp_ns, following)
+            if chosen is None:
+                missing[stream.name] = self._why_missing(stream, reference, head.stamp_ns)
+            else:
+                frames[stream.name] = chosen.frame
+                if chosen is stream.last_used:
+                    stream.reused += 1
+                else:
+                    stream.take(chosen)
+                    contributing.append(stream)
+            stream.drop_before(head.stamp_ns - self.config.approx_sync_max_interval_ns, Drop.SUPERSEDED)
+        reference.last_used = head
+        for stream in contributing:
+            stream.in_sets[not missing] += 1
+        self.partial_sets += bool(missing)
+        self.complete_sets += not missing
+        self._last_set_ns = head.stamp_ns
+        self._sets.put(FrameSet(reference.name, frames, missing))
+
+    def _why_missing(self, stream: ModalityStream, reference: ModalityStream, stamp: int) -> str:
+        interval, now = self.config.approx_sync_max_interval_ns, self._now_ns or 0
+        if stream.unhealthy_stamp_ns is not None and abs(stream.unhealthy_stamp_ns - stamp) <= interval:
+            return stream.last_reason
+        if stream.state is ModalityState.LOST:
+            why = f", the last one: {stream.last_reason}" if stream.is_unhealthy else ""
+            return f"no healthy frame for {(now - stream.healthy_since_ns) / 1e9:.1f} s{why}"
+        if stream.skew_ns is not None and reference.skew_ns is not None:
+            skew = abs(stream.skew_ns - reference.skew_ns)
+            if skew > interval:
+                text = f"{reference.name} and {stream.name} differ by {skew / 1e9:.2f} s"
+                if stream.name not in self._skewed:
+                    self._skewed.add(stream.name)
+                    self._events.put(SyncEvent(text, stream.name))
+                return text
+        self._skewed.discard(stream.name)
+        return f"no frame within {interval / 1e9:.3f} s"
+
+    def _reset(self, why: str, now: int) -> None:
+        for stream in self._ordered:
+            stream.forget(now)
+        self._last_set_ns = None
+        self.resets += 1
+        self._events.put(SyncEvent(f"reset: {why}"))
