@@ -1,0 +1,156 @@
+"""A trained model as a folder: everything that the robot must know to run it as it was trained.
+
+- ``model.yaml``: network, classes, modalities, input size, provenance, measured mIoU.
+- ``weights.safetensors``: the weights, float16 or float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from m3l_core.errors import BundleError
+from m3l_core.files import replacing_folder
+from m3l_core.labels import LabelSet
+from m3l_core.metrics import subset_key, subsets
+from m3l_core.modalities import Modality
+from m3l_core.model.config import NetworkConfig
+
+DESCRIPTION_FILE = "model.yaml"
+WEIGHTS_FILE = "weights.safetensors"
+_Size = Annotated[int, Field(ge=64, le=4096)]
+
+
+class BundleDescription(BaseModel):
+    """What ``model.yaml`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    name: str
+    network: NetworkConfig
+    labels: LabelSet
+    modalities: tuple[Modality, ...]
+    input_height: _Size
+    input_width: _Size
+    weights_sha256: str = ""
+    training: dict[str, Any] = {}
+    """Provenance: command, data, seed, iterations, licence of the start weights."""
+    miou: dict[str, float] = {}
+    """Measured mIoU in [0, 1] per subset of the modalities, such as ``color+depth``."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the network's input."""
+        return self.input_height, self.input_width
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        return tuple(modality.name for modality in self.modalities)
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> BundleDescription:
+        if len(set(self.modality_names)) != len(self.modalities):
+            raise ValueError(f"modality names must differ, got {list(self.modality_names)}")
+        if self.network.num_modalities != len(self.modalities):
+            raise ValueError(
+                f"the network takes {self.network.num_modalities} modalities, {len(self.modalities)} are described"
+            )
+        if self.network.num_classes != len(self.labels):
+            raise ValueError(f"the network has {self.network.num_classes} classes, {len(self.labels)} are named")
+        known = {subset_key(names) for names in subsets(self.modality_names)}
+        if unknown := set(self.miou) - known:
+            raise ValueError(f"miou names {sorted(unknown)}; the subsets are {sorted(known)}")
+        return self
+
+
+class ModelBundle:
+    """A description and where its weights lie."""
+
+    def __init__(self, folder: Path, description: BundleDescription) -> None:
+        self.folder = folder
+        self.description = description
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ModelBundle:
+        """Read and check a bundle; the weights stay on disk until ``read_weights``.
+
+        Raises:
+            BundleError: something is missing, unknown, or does not fit together.
+        """
+        folder = Path(folder).expanduser()
+        for name in (DESCRIPTION_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise BundleError(
+                    f"{folder} is not a model bundle: it has no {name}. Expected a folder with {DESCRIPTION_FILE} "
+                    f"and {WEIGHTS_FILE}, as training/train.py writes it"
+                )
+        try:
+            content = yaml.safe_load((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+            description = BundleDescription.model_validate(content)
+        except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+            raise BundleError(f"{folder / DESCRIPTION_FILE} cannot be used: {error}") from error
+        found = _sha256(folder / WEIGHTS_FILE)
+        if found != description.weights_sha256:
+            raise BundleError(
+                f"{folder / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes "
+                f"(sha256 {found[:12]}..., expected {description.weights_sha256[:12]}...): copy the bundle again"
+            )
+        return cls(folder, description)
+
+    def read_weights(self) -> dict[str, NDArray[np.float32]]:
+        """Every tensor by its name, as float32.
+
+        Raises:
+            BundleError: the file is not a safetensors file.
+        """
+        try:
+            tensors = load_file(self.folder / WEIGHTS_FILE)
+        except (SafetensorError, OSError) as error:
+            raise BundleError(f"{self.folder / WEIGHTS_FILE} cannot be read: {error}") from error
+        return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+
+
+def save_bundle(
+    folder: Path,
+    description: BundleDescription,
+    weights: Mapping[str, NDArray[Any]],
+    card: str,
+) -> ModelBundle:
+    """Write a bundle with float16 weights and its model card (README.md), whole or not at all.
+
+    Raises:
+        BundleError: a weight is not finite in float16.
+    """
+    tensors = {name: np.ascontiguousarray(value, np.float16) for name, value in weights.items()}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise BundleError(f"weight '{name}' is not finite in float16; the training has diverged")
+    with replacing_folder(folder) as temporary:
+        save_file(tensors, temporary / WEIGHTS_FILE)
+        description = description.model_copy(update={"weights_sha256": _sha256(temporary / WEIGHTS_FILE)})
+        text = yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (temporary / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        for file in temporary.iterdir():
+            file.chmod(0o644)  # safetensors writes for the owner alone
+    return ModelBundle(folder, description)
+
+
+def shipped_bundle() -> Path:
+    """Folder of the bundle that comes with the package."""
+    return Path(str(files("m3l_core"))) / "data" / "bundles" / "rooms_b0"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

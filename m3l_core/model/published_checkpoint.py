@@ -1,0 +1,145 @@
+"""Reads checkpoints in the layout that M3L's authors published.
+
+Such a file is ``{"model_state_dict": {...}, ...}``. Semi-supervised runs hold two networks, under ``student.`` and
+``teacher.``; the teacher's weights are the ones to run (M3L, section 3.2).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from m3l_core.errors import BundleError
+from m3l_core.model.config import EncoderConfig, NetworkConfig
+
+# Stages 2-4 carry mask tokens that nothing reads.
+_UNUSED = re.compile(r"encoder\.patch_embed[2-4]\.mask_token|.*\.num_batches_tracked")
+_STAGE = re.compile(r"encoder\.(patch_embed|block|norm)(\d)\.(.*)")
+_NORM_COPY = re.compile(r"(.*)\.ln_(\d+)\.(weight|bias)")
+_INNER_NAMES = (
+    ("attn.proj.", "attention.projection."),
+    ("attn.q.", "attention.query."),
+    ("attn.kv.", "attention.key_value."),
+    ("attn.sr.", "attention.reduction."),
+    ("attn.norm.", "attention.norm."),
+    ("norm1.", "attention_norm."),
+    ("norm2.", "feed_forward_norm."),
+    ("mlp.fc1.", "feed_forward.expand."),
+    ("mlp.dwconv.dwconv.", "feed_forward.depthwise."),
+    ("mlp.fc2.", "feed_forward.contract."),
+    ("proj.", "projection."),
+)
+_HEAD_NAMES = {
+    "linear_fuse.conv.": "fuse.",
+    "linear_fuse.bn.": "norm.",
+    "linear_pred.": "classify.",
+} | {f"linear_c{stage}.proj.": f"stage_linears.{stage - 1}." for stage in (1, 2, 3, 4)}
+
+
+def load_published_checkpoint(
+    path: str | Path,
+    *,
+    network: Literal["teacher", "student"] = "teacher",
+    heads: tuple[int, int, int, int] = (1, 2, 5, 8),
+) -> tuple[NetworkConfig, dict[str, Tensor]]:
+    """Read a published checkpoint as a configuration and a state of ``LinearFusionSegFormer``.
+
+    Only tensors are unpickled (``weights_only``), so a file from a stranger runs no code.
+
+    Args:
+        network: which of the two networks of a semi-supervised run; a plain checkpoint has only one.
+        heads: attention heads per stage, which the tensors do not tell.
+
+    Raises:
+        BundleError: the file is not readable as tensors, or is not in the published layout.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BundleError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
+    state = content.get("model_state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise BundleError(f"{path}: expected a dict of tensors, alone or under 'model_state_dict'")
+    # DistributedDataParallel adds its own prefix to every name.
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    if any(name.startswith(f"{network}.") for name in state):
+        state = {k.removeprefix(f"{network}."): v for k, v in state.items() if k.startswith(f"{network}.")}
+    try:
+        return _config_of(state, heads), _translate(state)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise BundleError(
+            f"{path} is not in the layout of a published M3L checkpoint ({error}); "
+            "expected names such as 'encoder.patch_embed1.proj.module.weight'"
+        ) from error
+
+
+def _translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors, and stack the copies of each norm into (M, C)."""
+    result: dict[str, Tensor] = {}
+    copies: dict[str, dict[int, Tensor]] = {}
+    for published, value in state.items():
+        if _UNUSED.fullmatch(published):
+            continue
+        name = _our_name(published.replace(".module.", "."))
+        if copy := _NORM_COPY.fullmatch(name):
+            copies.setdefault(f"{copy[1]}.{copy[3]}", {})[int(copy[2])] = value
+        else:
+            result[name] = value.flatten(1) if name == "head.fuse.weight" else value
+    for name, by_modality in copies.items():
+        result[name] = torch.stack([by_modality[index] for index in range(len(by_modality))])
+    return result
+
+
+def _our_name(published: str) -> str:
+    if published == "alpha":
+        return published
+    if published == "encoder.patch_embed1.mask_token":
+        return "encoder.mask_token"
+    if published.startswith("decoder."):
+        inner = published.removeprefix("decoder.")
+        for theirs, ours in _HEAD_NAMES.items():
+            if inner.startswith(theirs):
+                return f"head.{ours}{inner.removeprefix(theirs)}"
+    if match := _STAGE.fullmatch(published):
+        part, stage, inner = match[1], int(match[2]) - 1, match[3]
+        if part == "norm":
+            return f"encoder.stages.{stage}.norm.{inner}"
+        index = ""
+        if part == "block":
+            index, inner = inner.split(".", 1)
+            index = f".{index}"
+        for theirs, ours in _INNER_NAMES:
+            if inner.startswith(theirs):
+                inner = ours + inner.removeprefix(theirs)
+                break
+        return f"encoder.stages.{stage}.{'blocks' if part == 'block' else 'embedding'}{index}.{inner}"
+    raise ValueError(f"unknown name '{published}'")
+
+
+def _config_of(state: dict[str, Tensor], heads: tuple[int, int, int, int]) -> NetworkConfig:
+    stages = (1, 2, 3, 4)
+    projections = [state[f"encoder.patch_embed{stage}.proj.module.weight"] for stage in stages]
+    depths = [len({n.split(".")[2] for n in state if n.startswith(f"encoder.block{stage}.")}) for stage in stages]
+    reductions = [state.get(f"encoder.block{stage}.0.attn.sr.module.weight") for stage in stages]
+    widths = [len(projection) for projection in projections]
+    encoder = EncoderConfig.model_validate(
+        {
+            "widths": widths,
+            "depths": depths,
+            "heads": heads,
+            "reductions": [1 if kernel is None else kernel.shape[-1] for kernel in reductions],
+            "mlp_ratio": len(state["encoder.block1.0.mlp.fc1.module.weight"]) // widths[0],
+        }
+    )
+    head_width, _ = state["decoder.linear_c1.proj.weight"].shape
+    return NetworkConfig(
+        encoder=encoder,
+        num_modalities=len(state["alpha"]),
+        num_classes=len(state["decoder.linear_pred.weight"]),
+        head_width=head_width,
+        missing_stream_weight=1.0,
+    )
