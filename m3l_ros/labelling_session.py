@@ -1,0 +1,145 @@
+"""What runs while the node is active: subscriptions, synchronizer, worker."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo
+
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.segmenter import Segmenter
+from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
+from m3l_core.streaming.modality_stream import ModalityState
+from m3l_core.streaming.synchronizer import FrameSynchronizer, SyncEvent
+from m3l_ros.diagnostics import LatencyMeter, modality_status
+from m3l_ros.image_input import ImageInput
+from m3l_ros.parameters import health_thresholds, sync_config, value
+from m3l_ros.publishers import SegmentationPublishers
+
+MODALITIES = ("color", "depth")
+POLL_PERIOD_S = 0.005
+STEPS = ("decode and synchronize", "wait for the worker", "segment", "publish", "total")
+"""Where the time goes, from the arrival of a set's last message to the end of publishing."""
+
+
+class LabellingSession:
+    """Begins to label when it is made and ends with ``close``; both in the executor's thread."""
+
+    def __init__(self, node: LifecycleNode, segmenter: Segmenter, publishers: SegmentationPublishers) -> None:
+        self._node = node
+        self._segmenter = segmenter
+        self._publishers = publishers
+        self._camera_info: CameraInfo | None = None
+        self._arrived_s = 0.0
+        self._published = 0
+        self._meters = {step: LatencyMeter() for step in STEPS}
+        ros_clock = node.get_clock()
+        simulated = value(node, "use_sim_time")
+        self._synchronizer = FrameSynchronizer(
+            MODALITIES,
+            self._offer,
+            clock=(lambda: ros_clock.now().nanoseconds) if simulated else time.monotonic_ns,
+            config=sync_config(node, MODALITIES),
+            on_event=self._log_event,
+        )
+        self._worker = LatestOnlyWorker(self._label, "segmentation worker")
+        qos = QoSProfile(
+            depth=value(node, "subscription_queue_size"),
+            history=qos_profile_sensor_data.history,
+            reliability=qos_profile_sensor_data.reliability,
+        )
+        thresholds = health_thresholds(node)
+        color, depth = value(node, "image_transport"), value(node, "depth_image_transport")
+        self._inputs = (
+            ImageInput(node, "color", "color/image_raw", color, qos, thresholds, self._receive),
+            ImageInput(node, "depth", "depth/image_rect", depth, qos, thresholds, self._receive),
+        )
+        self._camera_info_subscription = node.create_subscription(
+            CameraInfo,
+            "color/camera_info",
+            self._receive_camera_info,
+            qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._poll_timer = node.create_timer(POLL_PERIOD_S, self._poll)
+
+    def close(self) -> None:
+        """Unsubscribe, and wait for the frame set that is being labelled."""
+        for image_input in self._inputs:
+            image_input.destroy()
+        self._node.destroy_subscription(self._camera_info_subscription)
+        self._node.destroy_timer(self._poll_timer)
+        self._worker.close()
+
+    @property
+    def problem(self) -> str:
+        """What went wrong last while labelling."""
+        return self._worker.last_error
+
+    def modality_statuses(self) -> list[DiagnosticStatus]:
+        """One status per modality."""
+        reports = self._synchronizer.report()
+        return [modality_status(self._node.get_name(), name, report) for name, report in reports.items()]
+
+    def accounts(self) -> dict[str, Any]:
+        """What became of the frames, and how long it took."""
+        reports = self._synchronizer.report()
+        values: dict[str, Any] = {
+            "frames in": sum(report.received for report in reports.values()),
+            "sets complete": self._synchronizer.complete_sets,
+            "sets partial": self._synchronizer.partial_sets,
+            "sets replaced by newer ones": self._worker.replaced,
+            "sets published": self._published,
+            "resets": self._synchronizer.resets,
+            "errors": self._worker.errors + self._synchronizer.callback_errors,
+        }
+        for report in reports.values():
+            for reason, count in report.dropped.items():
+                key = f"dropped: {reason}"
+                values[key] = values.get(key, 0) + count
+        for step, meter in self._meters.items():
+            for rank, milliseconds in meter.percentiles().items():
+                values[f"{step} {rank} [ms]"] = f"{milliseconds:.2f}"
+        return values
+
+    def _receive(self, frame: Frame, unhealthy: str | None, arrived_s: float) -> None:
+        self._arrived_s = arrived_s
+        self._synchronizer.add(frame, unhealthy)
+
+    def _receive_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _poll(self) -> None:
+        self._arrived_s = time.perf_counter()
+        self._synchronizer.poll()
+
+    def _offer(self, frames: FrameSet) -> None:
+        self._worker.put((frames, self._arrived_s, time.perf_counter()))
+
+    def _label(self, job: tuple[FrameSet, float, float]) -> None:
+        """In the worker's thread: one frame set to labels to messages."""
+        frames, arrived_s, offered_s = job
+        begun_s = time.perf_counter()
+        segmentation = self._segmenter.segment(frames)
+        segmented_s = time.perf_counter()
+        opacity = value(self._node, "overlay_opacity")
+        self._publishers.publish(frames, segmentation, self._camera_info, opacity)
+        ended_s = time.perf_counter()
+        self._published += 1
+        marks = (arrived_s, offered_s, begun_s, segmented_s, ended_s)
+        durations = [later - earlier for earlier, later in pairwise(marks)]
+        for step, seconds in zip(STEPS, [*durations, ended_s - arrived_s], strict=True):
+            self._meters[step].add(seconds * 1e3)
+
+    def _log_event(self, event: SyncEvent) -> None:
+        # rclpy wants each level from a line of its own.
+        if event.state in (None, ModalityState.LOST):
+            self._node.get_logger().warning(event.text)
+        else:
+            self._node.get_logger().info(event.text)

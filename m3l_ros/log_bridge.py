@@ -1,0 +1,44 @@
+"""Lines that m3l_core logs appear in the node's log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+
+class LogBridge(logging.Handler):
+    """Hands records of Python's logging to an rclpy logger, level for level."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__()
+        # rclpy wants each level from a line of its own.
+        self._by_level = (
+            (logging.ERROR, lambda text: logger.error(text)),
+            (logging.WARNING, lambda text: logger.warning(text)),
+            (logging.INFO, lambda text: logger.info(text)),
+            (logging.NOTSET, lambda text: logger.debug(text)),
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        for level, write in self._by_level:
+            if record.levelno >= level:
+                write(text)
+                return
+
+
+def bridge_logging(logger: Any) -> LogBridge:
+    """Route ``m3l_core``'s log into ``logger``, until ``unbridge_logging``."""
+    handler = LogBridge(logger)
+    core = logging.getLogger("m3l_core")
+    core.addHandler(handler)
+    core.setLevel(logging.INFO)
+    core.propagate = False
+    return handler
+
+
+def unbridge_logging(handler: LogBridge) -> None:
+    """Take a bridge away; the core's log propagates again when the last one is gone."""
+    core = logging.getLogger("m3l_core")
+    core.removeHandler(handler)
+    core.propagate = not core.handlers

@@ -1,0 +1,123 @@
+"""The node's parameters: names, types, ranges, and what they become. config/segment.yaml describes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from m3l_core.engines.engine import ENGINES
+from m3l_core.streaming.sensor_health import HealthThresholds
+from m3l_core.streaming.sync_config import SyncConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One parameter; its type is that of its default."""
+
+    default: Any
+    description: str
+    between: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
+        if self.choices:
+            descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
+        if self.between is not None:
+            low, high = self.between
+            if isinstance(self.default, int):
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+            else:
+                descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+        return descriptor
+
+
+# What opens files, topics and threads is read-only; the rest takes effect when the node is configured again,
+# but for overlay_opacity, which takes effect at once.
+PARAMETERS: dict[str, ParameterSpec] = {
+    "bundle": ParameterSpec("", "Folder of a model bundle; empty: the shipped one", read_only=True),
+    "engine": ParameterSpec("auto", "Inference engine", choices=("auto", *ENGINES), read_only=True),
+    "precision": ParameterSpec("auto", "Arithmetic of the engine", choices=("auto", "fp32", "bf16"), read_only=True),
+    "num_threads": ParameterSpec(0, "CPU threads of the engine; 0: its own choice", (0, 256), read_only=True),
+    "image_transport": ParameterSpec("raw", "Transport of color", choices=("raw", "compressed"), read_only=True),
+    "depth_image_transport": ParameterSpec(
+        "raw", "Transport of depth", choices=("raw", "compressed", "compressedDepth"), read_only=True
+    ),
+    "subscription_queue_size": ParameterSpec(5, "Depth of the subscriptions' queues", (1, 100), read_only=True),
+    "sync_queue_size": ParameterSpec(10, "Frames of each sensor that may wait", (1, 1000)),
+    "approx_sync_max_interval": ParameterSpec(0.02, "Largest distance of two stamps in a set [s]", (0.0, 10.0)),
+    "sync_timeout": ParameterSpec(0.05, "Longest wait of an image for its partner [s]", (0.001, 10.0)),
+    "sensor_timeout": ParameterSpec(0.5, "A sensor silent for so long is LOST [s]", (0.01, 60.0)),
+    "reuse_interval": ParameterSpec(0.0, "How far a used frame may serve again [s]; 0: once", (0.0, 10.0)),
+    "reset_interval": ParameterSpec(1.0, "Stamps that jump back by more start over [s]", (0.01, 3600.0)),
+    "stamp_offset.color": ParameterSpec(0.0, "Added to color's stamps [s]", (-3600.0, 3600.0)),
+    "stamp_offset.depth": ParameterSpec(0.0, "Added to depth's stamps [s]", (-3600.0, 3600.0)),
+    "health.min_valid_depth": ParameterSpec(0.05, "Least share of valid depth pixels; 0: off", (0.0, 1.0)),
+    "health.black_level": ParameterSpec(8, "Color is black at or below this; -1: off", (-1, 254)),
+    "health.saturated_share": ParameterSpec(0.95, "Share of saturated pixels that blinds; 0: off", (0.0, 1.0)),
+    "health.frozen_frames": ParameterSpec(30, "Equal images in a row that are a frozen sensor; 0: off", (0, 100000)),
+    "health.size_change_frames": ParameterSpec(10, "Images in a row that establish a new size; 0: off", (0, 100000)),
+    "diagnostics_period": ParameterSpec(1.0, "Period of /diagnostics [s]", (0.1, 60.0)),
+    "overlay_opacity": ParameterSpec(0.5, "Opacity of the labels on segmentation/overlay", (0.0, 1.0)),
+    "autostart": ParameterSpec(False, "Configure and activate without being told to", read_only=True),
+}
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare every parameter; from then on a bad value is refused with the reason.
+
+    Raises:
+        rclpy.exceptions.InvalidParameterValueException: an override is out of range, of another type, or not one
+            of the choices.
+    """
+    node.add_on_set_parameters_callback(_check)
+    for name, spec in PARAMETERS.items():
+        node.declare_parameter(name, spec.default, spec.descriptor())
+
+
+def _check(parameters: list[Parameter]) -> SetParametersResult:
+    for parameter in parameters:
+        spec = PARAMETERS.get(parameter.name)
+        if spec is None:
+            continue
+        if spec.choices and parameter.value not in spec.choices:
+            wanted = ", ".join(spec.choices)
+            return SetParametersResult(
+                successful=False, reason=f"{parameter.name}: expected one of {wanted}, got '{parameter.value}'"
+            )
+        if parameter.name == "health.frozen_frames" and parameter.value == 1:
+            return SetParametersResult(successful=False, reason="health.frozen_frames: expected 0 (off) or at least 2")
+    return SetParametersResult(successful=True)
+
+
+def value(node: Node, name: str) -> Any:
+    """The current value of a parameter."""
+    return node.get_parameter(name).value
+
+
+def sync_config(node: Node, modalities: tuple[str, ...]) -> SyncConfig:
+    """What the parameters say to the synchronizer."""
+
+    def nanoseconds(name: str) -> int:
+        return round(value(node, name) * 1e9)
+
+    return SyncConfig(
+        approx_sync_max_interval_ns=nanoseconds("approx_sync_max_interval"),
+        sync_timeout_ns=nanoseconds("sync_timeout"),
+        sensor_timeout_ns=nanoseconds("sensor_timeout"),
+        reuse_interval_ns=nanoseconds("reuse_interval"),
+        reset_interval_ns=nanoseconds("reset_interval"),
+        queue_size=value(node, "sync_queue_size"),
+        stamp_offsets_ns={name: nanoseconds(f"stamp_offset.{name}") for name in modalities},
+    )
+
+
+def health_thresholds(node: Node) -> HealthThresholds:
+    """What the parameters say to the health checks."""
+    names = (name for name in PARAMETERS if name.startswith("health."))
+    return HealthThresholds(**{name.removeprefix("health."): value(node, name) for name in names})

@@ -1,0 +1,97 @@
+"""Everything the node publishes about a labelled frame set. Pictures are drawn only while somebody looks."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image
+
+from m3l_core.frames import FrameSet, Segmentation
+from m3l_core.labels import LabelSet
+from m3l_core.preprocessing import metric_depth
+from m3l_core.streaming.image_messages import fill_image, set_stamp
+
+try:
+    from vision_msgs.msg import LabelInfo, VisionClass
+except ImportError:  # the ROS 2 wheels of PyPI lack it
+    LabelInfo = None
+
+RELIABLE = QoSProfile(depth=1)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class SegmentationPublishers:
+    """The topics below ``segmentation/``; create in configure, ``publish`` from any thread."""
+
+    def __init__(self, node: LifecycleNode, labels: LabelSet) -> None:
+        self._node = node
+        self._labels = labels
+        self._overrides = QoSOverridingOptions.with_default_policies()
+        self._mask = self._publisher(Image, "mask")
+        self._confidence = self._publisher(Image, "confidence")
+        self._camera_info = self._publisher(CameraInfo, "camera_info")
+        self._color_mask = self._publisher(Image, "color_mask")
+        self._overlay = self._publisher(Image, "overlay")
+        self._label_info = self._publisher(LabelInfo, "label_info", LATCHED) if LabelInfo else None
+
+    def destroy(self) -> None:
+        for publisher in (self._mask, self._confidence, self._camera_info, self._color_mask, self._overlay):
+            self._node.destroy_publisher(publisher)
+        if self._label_info is not None:
+            self._node.destroy_publisher(self._label_info)
+
+    def publish_label_info(self) -> None:
+        """Tell late comers too which id is which class (read by Nav2's semantic segmentation layer)."""
+        if self._label_info is not None:
+            classes = [VisionClass(class_id=i, class_name=name) for i, name in enumerate(self._labels.names)]
+            self._label_info.publish(LabelInfo(class_map=classes, threshold=0.0))
+
+    def publish(
+        self, frames: FrameSet, segmentation: Segmentation, camera_info: CameraInfo | None, opacity: float
+    ) -> None:
+        """Publish labels under the stamp and frame of the set's reference, and what else is listened to."""
+        reference = frames.reference_frame
+        header = {"frame_id": reference.frame_id, "stamp_ns": reference.stamp_ns}
+        self._mask.publish(_image(segmentation.labels, "mono8", header))
+        self._confidence.publish(_image(segmentation.confidence, "mono8", header))
+        if camera_info is not None:
+            paired = copy.copy(camera_info)
+            paired.header = copy.deepcopy(camera_info.header)
+            paired.header.frame_id = reference.frame_id
+            set_stamp(paired.header.stamp, reference.stamp_ns)
+            self._camera_info.publish(paired)
+        wants_overlay = self._overlay.get_subscription_count() > 0
+        if wants_overlay or self._color_mask.get_subscription_count() > 0:
+            colors = self._labels.colorize(segmentation.labels)
+            self._color_mask.publish(_image(colors, "rgb8", header))
+            if wants_overlay:
+                blended = cv2.addWeighted(colors, opacity, _picture(frames), 1.0 - opacity, 0.0)
+                self._overlay.publish(_image(np.asarray(blended), "rgb8", header))
+
+    def _publisher(self, message: type, name: str, qos: QoSProfile = RELIABLE) -> Any:
+        return self._node.create_lifecycle_publisher(
+            message, f"segmentation/{name}", qos, qos_overriding_options=self._overrides
+        )
+
+
+def _image(array: np.ndarray, encoding: str, header: dict[str, Any]) -> Image:
+    message = Image()
+    fill_image(message, array, encoding=encoding, **header)
+    return message
+
+
+def _picture(frames: FrameSet) -> np.ndarray:
+    """The reference frame as (H, W, 3) uint8: color as it is, depth in gray, near = bright."""
+    data = frames.reference_frame.data
+    if data.ndim == 3:
+        return data
+    depth_m, valid = metric_depth(data)
+    farthest = depth_m.max(initial=0.0) or 1.0
+    gray = np.where(valid, 255 - depth_m * (215 / farthest), 0).astype(np.uint8)
+    return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
