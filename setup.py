@@ -30,7 +30,7 @@ setup(
     entry_points={
         "console_scripts": [
             "m3l_segment_node = m3l_ros.segment_node:main",
-            "m3l_demo = m3l_ros.demo:main",
+            "m3l_demo = m3l_ros.demo.__main__:main",
         ]
     },
     install_requires=[

@@ -35,5 +35,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             os.replace(path, former)
         os.replace(temporary, path)
     finally:
+        if former.exists() and not path.exists():
+            os.replace(former, path)  # stopped between the two renames
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)

@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from m3l_core.errors import ImageMessageError
+from m3l_core.errors import M3LError
 from m3l_core.frames import Frame
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
@@ -59,11 +59,11 @@ class ImageInput:
     def _receive(self, message: Any) -> None:
         arrived_s = time.perf_counter()
         stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
-        encoding = getattr(message, "encoding", None) or message.format
+        encoding = message.format if isinstance(message, CompressedImage) else message.encoding
         try:
             frame = Frame(self._modality, stamp_ns, self._decode(message), frame_id, encoding)
             unhealthy = self._health.check(frame)
-        except ImageMessageError as error:
+        except M3LError as error:
             frame, unhealthy = Frame(self._modality, stamp_ns, None, frame_id, encoding), str(error)
         if unhealthy is not None and self._was_healthy:
             # Once per episode: every frame is counted, but a broken camera must not flood the log.

@@ -66,7 +66,7 @@ def read_image(path: Path, modality: str) -> NDArray[Any]:
         DatasetError: the file is not an image of that kind.
     """
     if modality == "color":
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:
             return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     else:

@@ -96,9 +96,9 @@ class TorchEngine:
 
     @staticmethod
     def _segmentation(logits: Tensor, size: tuple[int, int]) -> Segmentation:
-        from m3l_core.model.network import upsample
+        from m3l_core.model.network import upsample, winning_classes
 
-        labels = upsample(logits, size).argmax(dim=1)[0]
+        labels = winning_classes(logits, size)[0]
         probability = logits.softmax(dim=1).amax(dim=1, keepdim=True)
         confidence = (upsample(probability, size)[0, 0] * 255).round()
         return Segmentation(_to_uint8(labels), _to_uint8(confidence))

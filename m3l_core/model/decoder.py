@@ -45,15 +45,15 @@ class AllMLPHead(nn.Module):
 
     def forward(self, grids: list[Tensor]) -> Tensor:
         num_modalities, batch, height, width = grids[0].shape[:4]
-        fused: Tensor | None = None
-        for grid, (weight, bias) in zip(grids, self._folded_maps(), strict=True):
-            mapped = functional.linear(grid.flatten(0, 1), weight, bias).permute(0, 3, 1, 2)
-            if fused is None:
-                fused = mapped
-            else:
-                fused = fused + functional.interpolate(mapped, (height, width), mode="bilinear", align_corners=False)
-        assert fused is not None
+        mapped = [
+            functional.conv2d(grid.flatten(0, 1).permute(0, 3, 1, 2), weight[:, :, None, None], bias)
+            for grid, (weight, bias) in zip(grids, self._folded_maps(), strict=True)
+        ]
+        fused = mapped[0]
+        for coarse in mapped[1:]:
+            # In place: these are the largest tensors of the network, and fresh memory costs more than the sum.
+            fused += functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
         if self.training:
             fused = self.norm(fused)
-        logits: Tensor = self.classify(self.dropout(functional.relu(fused)))
+        logits: Tensor = self.classify(self.dropout(functional.relu(fused, inplace=True)))
         return logits.view(num_modalities, batch, -1, height, width)

@@ -26,6 +26,16 @@ def convolve(convolution: nn.Conv2d, tokens: Tensor) -> Tensor:
     return convolved.permute(0, 2, 3, 1).view(*tokens.shape[:2], *convolved.shape[2:], -1)
 
 
+def project(linear: nn.Linear, tokens: Tensor) -> Tensor:
+    """Run a linear layer over a token grid (M, B, H, W, C) -> (M, B, H, W, C').
+
+    As a 1x1 convolution: on a CPU that adds the bias while it multiplies, the linear layer in a pass of its own.
+    """
+    images = tokens.flatten(0, 1).permute(0, 3, 1, 2)
+    projected = functional.conv2d(images, linear.weight[:, :, None, None], linear.bias)
+    return projected.permute(0, 2, 3, 1).view(*tokens.shape[:-1], -1)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: a residual branch is left out, per stream and sample (arXiv 1603.09382)."""
 
@@ -74,12 +84,11 @@ class ReducedAttention(nn.Module):
         source = tokens
         if self.reduction is not None and self.norm is not None:
             source = self.norm(convolve(self.reduction, tokens))
-        key, value = self.key_value(source).chunk(2, dim=-1)
+        key, value = project(self.key_value, source).chunk(2, dim=-1)
         attended = functional.scaled_dot_product_attention(
-            self._split_heads(self.query(tokens)), self._split_heads(key), self._split_heads(value)
+            self._split_heads(project(self.query, tokens)), self._split_heads(key), self._split_heads(value)
         )
-        projected: Tensor = self.projection(attended.transpose(1, 2).flatten(2).view(tokens.shape))
-        return projected
+        return project(self.projection, attended.transpose(1, 2).flatten(2).view(tokens.shape))
 
 
 class MixFeedForward(nn.Module):
@@ -93,8 +102,7 @@ class MixFeedForward(nn.Module):
         self.contract = nn.Linear(hidden, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        contracted: Tensor = self.contract(functional.gelu(convolve(self.depthwise, self.expand(tokens))))
-        return contracted
+        return project(self.contract, functional.gelu(convolve(self.depthwise, project(self.expand, tokens))))
 
 
 class Block(nn.Module):
@@ -147,7 +155,8 @@ class LinearFusionEncoder(nn.Module):
     def __init__(self, config: EncoderConfig, num_modalities: int, fusion_ratio: float, drop_path: float) -> None:
         super().__init__()
         self.mask_token = nn.Parameter(torch.zeros(config.widths[0]))
-        drop_rates = iter(torch.linspace(0.0, drop_path, sum(config.depths)).tolist())
+        num_blocks = sum(config.depths)
+        drop_rates = (drop_path * index / max(1, num_blocks - 1) for index in range(num_blocks))
         self.stages = nn.ModuleList()
         in_width = 3
         for index, width in enumerate(config.widths):

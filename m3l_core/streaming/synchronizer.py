@@ -76,6 +76,7 @@ class FrameSynchronizer:
         self._lock = threading.Lock()
         self._now_ns: int | None = None
         self._last_set_ns: int | None = None
+        self._led_by: ModalityStream | None = None
         self._skewed: set[str] = set()
         self.complete_sets = 0
         self.partial_sets = 0
@@ -203,7 +204,7 @@ class FrameSynchronizer:
 
     def _leave(self, now: int) -> None:
         """Move every set that need not wait any longer to ``_sets``, as long as those are taken."""
-        while (reference := self._reference()) is not None:
+        while (reference := self._leader()) is not None:
             if self._last_set_ns is not None:
                 # Only after a change of the reference can a frame wait here whose place has passed.
                 reference.drop_before(self._last_set_ns + 1, Drop.SUPERSEDED)
@@ -215,10 +216,17 @@ class FrameSynchronizer:
                 return
             self._assemble(reference)
 
+    def _leader(self) -> ModalityStream | None:
+        """Whose frames lead sets: the reference, but when it has been lost, first those of its frames that wait."""
+        former = self._led_by
+        if former is None or former.state is not ModalityState.LOST or not former.queue:
+            self._led_by = self._reference()
+        return self._led_by
+
     def _head_leaves(self, reference: ModalityStream, now: int) -> bool:
         """Whether the first waiting reference frame, or one behind it, has nothing more to wait for."""
         queue = reference.queue
-        if len(queue) > self.config.queue_size:
+        if len(queue) > self.config.queue_size or (queue and reference.state is ModalityState.LOST):
             return True
         for index, entry in enumerate(queue):
             if now - entry.arrival_ns >= self.config.sync_timeout_ns:

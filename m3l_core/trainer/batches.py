@@ -57,4 +57,7 @@ def training_batches(samples: Sequence[Sample], recipe: Recipe, start: int, work
         position += phase.iterations * phase.batch
         if positions:
             dataset = TrainingSamples(samples, recipe, phase)
-            yield from DataLoader(dataset, phase.batch, sampler=positions, num_workers=workers)
+            # A generator of its own: else every start of a loader draws from the one that drives the training.
+            yield from DataLoader(
+                dataset, phase.batch, sampler=positions, num_workers=workers, generator=torch.Generator()
+            )

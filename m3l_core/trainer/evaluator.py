@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
 import torch
 
 from m3l_core.datasets.folder import Sample, read_sample
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.metrics import ConfusionMatrix, subset_key, subsets
 from m3l_core.modalities import Modality
-from m3l_core.model.network import LinearFusionSegFormer, upsample
+from m3l_core.model.network import LinearFusionSegFormer, winning_classes
 from m3l_core.preprocessing import prepare
 
 
@@ -41,10 +39,9 @@ def evaluate(
         model_input = torch.from_numpy(prepare(frames, modalities, size).images)
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision):
             streams = network(model_input.expand(len(chosen), -1, -1, -1, -1), present)
-        predicted = upsample(network.ensemble(streams.float(), present), size).argmax(1).to(torch.uint8).numpy()
+        ensemble = network.ensemble(streams.float(), present)
+        predicted = winning_classes(ensemble, (label.shape[0], label.shape[1])).to(torch.uint8).numpy()
         for matrix, labels in zip(matrices, predicted, strict=True):
-            if labels.shape != label.shape:
-                labels = cv2.resize(labels, label.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
             matrix.add(label, labels)
     network.train(was_training)
     return {subset_key(subset): matrix for subset, matrix in zip(chosen, matrices, strict=True)}

@@ -111,7 +111,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping of settings")
@@ -129,10 +129,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
         raise RecipeError(f"expected key=value, got '{override}'")
     *parents, last = key.split(".")
     place: Any = content
-    for parent in parents:
-        place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
-    value = yaml.safe_load(text)
-    if isinstance(place, list):
-        place[int(last)] = value
-    else:
-        place[last] = value
+    try:
+        for parent in parents:
+            place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
+    except (AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise RecipeError(f"'{override}' does not fit the recipe: {error}") from error

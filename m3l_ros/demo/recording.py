@@ -1,0 +1,100 @@
+"""A recording with ground truth, cut into phases in which sensors are silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.typesys import Stores, get_typestore
+
+from m3l_core.errors import DatasetError
+from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
+
+COLOR_TOPIC = "/color/image_raw/compressed"
+DEPTH_TOPIC = "/depth/image_rect/compressedDepth"
+CAMERA_INFO_TOPIC = "/color/camera_info"
+TRUTH_TOPIC = "/ground_truth/labels"
+SENSOR_TOPICS = {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC}
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A quarter of the recording."""
+
+    name: str
+    silent: frozenset[str] = frozenset()
+
+
+PHASES = (
+    Phase("both sensors"),
+    Phase("depth lost", frozenset({"depth"})),
+    Phase("color lost", frozenset({"color"})),
+    Phase("both again"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Everything recorded under one stamp."""
+
+    stamp_ns: int
+    phase: Phase
+    messages: dict[str, bytes]
+    """Topic -> serialized message (CDR)."""
+    color: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB."""
+    depth: NDArray[np.uint16]
+    """(H, W) uint16 millimetres."""
+    truth: NDArray[np.uint8]
+    """(H, W) uint8 class ids, 255 = unlabelled."""
+
+    def sensor_messages(self) -> dict[str, bytes]:
+        """Topic -> message, without those of silent sensors."""
+        silent = {SENSOR_TOPICS[name] for name in self.phase.silent}
+        return {topic: raw for topic, raw in self.messages.items() if topic != TRUTH_TOPIC and topic not in silent}
+
+
+def shipped_recording() -> Path:
+    """Folder of the recording that comes with the package."""
+    return Path(str(files("m3l_core"))) / "data" / "recordings" / "rooms_a"
+
+
+def read_recording(path: Path) -> list[Instant]:
+    """Read a recording whole: it is short.
+
+    Raises:
+        DatasetError: it cannot be read, or lacks a topic at some instant.
+    """
+    wanted = (COLOR_TOPIC, DEPTH_TOPIC, CAMERA_INFO_TOPIC, TRUTH_TOPIC)
+    by_stamp: dict[int, dict[str, tuple[bytes, object]]] = {}
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+            for connection, _, raw in reader.messages():
+                if connection.topic in wanted:
+                    message = reader.deserialize(raw, connection.msgtype)
+                    stamp_ns = stamp_to_ns(message.header.stamp)  # type: ignore[attr-defined]
+                    by_stamp.setdefault(stamp_ns, {})[connection.topic] = (bytes(raw), message)
+    except (AnyReaderError, OSError) as error:
+        raise DatasetError(f"recording {path} cannot be read: {error}") from error
+    if not by_stamp:
+        raise DatasetError(f"recording {path} has none of the topics {', '.join(wanted)}")
+    instants = []
+    for number, (stamp_ns, found) in enumerate(sorted(by_stamp.items())):
+        if missing := [topic for topic in wanted if topic not in found]:
+            raise DatasetError(f"recording {path} has no {', '.join(missing)} at {stamp_ns} ns")
+        instants.append(
+            Instant(
+                stamp_ns=stamp_ns,
+                phase=PHASES[number * len(PHASES) // len(by_stamp)],
+                messages={topic: raw for topic, (raw, _) in found.items()},
+                color=decode_color(found[COLOR_TOPIC][1]),
+                depth=decode_depth(found[DEPTH_TOPIC][1]),
+                # Labels are ids, not gray values: any one channel of what a mono8 image decodes to.
+                truth=decode_color(found[TRUTH_TOPIC][1])[..., 0],
+            )
+        )
+    return instants

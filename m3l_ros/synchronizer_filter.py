@@ -1,0 +1,119 @@
+"""FrameSynchronizer as a message_filters filter, for nodes that use ApproximateTimeSynchronizer today."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rclpy.node import Node
+
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.streaming.image_messages import stamp_to_ns
+from m3l_core.streaming.modality_stream import ModalityState
+from m3l_core.streaming.sync_config import SyncConfig
+from m3l_core.streaming.synchronizer import FrameSynchronizer, SyncEvent
+
+try:
+    from message_filters import SimpleFilter
+except ImportError:  # the ROS 2 wheels of PyPI lack it
+
+    class SimpleFilter:  # type: ignore[no-redef]
+        def __init__(self) -> None:
+            self.callbacks: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
+
+
+class FrameSynchronizerFilter(SimpleFilter):
+    """Calls back with one message per input, in their order, and None in place of a missing one.
+
+        sync = FrameSynchronizerFilter([color_subscriber, depth_subscriber], ["color", "depth"], node)
+        sync.registerCallback(lambda color, depth: print("no depth:", sync.missing["depth"]) if depth is None else ...)
+
+    What callbacks raise is logged, and so are changes of a modality's state, resets and clocks that disagree.
+    Attributes: ``frames`` is the set handed over now, or last; ``synchronizer.report()`` tells rates and drops.
+
+    Args:
+        inputs: message_filters Subscribers, or anything with their ``registerCallback(callback, *args)``. Messages
+            without a header are refused with a TypeError.
+        modalities: a name for each input. The first one that is not LOST leads: each of its messages gives one set.
+        node: lends its timer, its clock and its logger.
+        config: waits and windows; ``approx_sync_max_interval_ns`` is ApproximateTimeSynchronizer's slop.
+
+    Raises:
+        ValueError: not one name for each input, fewer than two, or a name twice.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Any], modalities: Sequence[str], node: Node, config: SyncConfig | None = None
+    ) -> None:
+        super().__init__()
+        if len(inputs) != len(modalities):
+            raise ValueError(f"expected a name for each of the {len(inputs)} inputs, got {list(modalities)}")
+        self.frames: FrameSet | None = None
+        self._modalities = tuple(modalities)
+        self._node = node
+        self._next_connection = 0
+        ros_clock = node.get_clock()
+        self.synchronizer = FrameSynchronizer(
+            modalities,
+            self._hand_over,
+            # Only a simulated clock is worth following: the system's jumps when it is set.
+            clock=(lambda: ros_clock.now().nanoseconds) if ros_clock.ros_time_is_active else time.monotonic_ns,
+            config=config,
+            on_event=self._log_event,
+        )
+        self._timer = node.create_timer(0.005, self.synchronizer.poll)
+        # message_filters offers no way to disconnect, so each input is given what destroy() can empty.
+        self._receiver = [self._receive]
+        for source, name in zip(inputs, modalities, strict=True):
+            source.registerCallback(_forward, self._receiver, name)
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Modality -> why its message is None, of ``frames``."""
+        return self.frames.missing if self.frames is not None else {}
+
+    def registerCallback(self, callback: Callable[..., Any], *args: Any) -> int:
+        """Have ``callback(*messages, *args)`` called for each set; what is returned disconnects it."""
+        self._next_connection += 1
+        self.callbacks[self._next_connection] = (callback, args)
+        return self._next_connection
+
+    def disconnect(self, connection: int) -> None:
+        self.callbacks.pop(connection, None)
+
+    def signalMessage(self, *messages: Any) -> None:
+        for callback, args in list(self.callbacks.values()):
+            try:
+                callback(*messages, *args)
+            except Exception:
+                self._node.get_logger().error(f"a callback of the synchronizer failed:\n{traceback.format_exc()}")
+
+    def destroy(self) -> None:
+        """Stop the timer, let go of the inputs and of the callbacks. The inputs remain their owner's."""
+        self._node.destroy_timer(self._timer)
+        self._receiver.clear()
+        self.callbacks.clear()
+
+    def _receive(self, message: Any, name: str) -> None:
+        stamp = getattr(getattr(message, "header", None), "stamp", None)
+        if stamp is None:
+            raise TypeError(f"'{name}' needs messages with a stamped header, {type(message).__name__} has none")
+        self.synchronizer.add(Frame(name, stamp_to_ns(stamp), message))
+
+    def _hand_over(self, frames: FrameSet) -> None:
+        self.frames = frames
+        self.signalMessage(*(frames.frames[name].data if name in frames.frames else None for name in self._modalities))
+
+    def _log_event(self, event: SyncEvent) -> None:
+        # rclpy wants each level from a line of its own.
+        if event.state in (None, ModalityState.LOST):
+            self._node.get_logger().warning(event.text)
+        else:
+            self._node.get_logger().info(event.text)
+
+
+def _forward(message: Any, receiver: list[Callable[[Any, str], None]], name: str) -> None:
+    for receive in receiver:
+        receive(message, name)
