@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -23,12 +23,11 @@ from m3l_core.errors import BundleError
 from m3l_core.files import replacing_folder
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import subset_key, subsets
-from m3l_core.modalities import Modality
+from m3l_core.modalities import InputSide, Modalities
 from m3l_core.model.config import NetworkConfig
 
 DESCRIPTION_FILE = "model.yaml"
 WEIGHTS_FILE = "weights.safetensors"
-_Size = Annotated[int, Field(ge=64, le=4096)]
 
 
 class BundleDescription(BaseModel):
@@ -40,9 +39,9 @@ class BundleDescription(BaseModel):
     name: str
     network: NetworkConfig
     labels: LabelSet
-    modalities: tuple[Modality, ...]
-    input_height: _Size
-    input_width: _Size
+    modalities: Modalities
+    input_height: InputSide
+    input_width: InputSide
     weights_sha256: str = ""
     training: dict[str, Any] = {}
     """Provenance: command, data, seed, iterations, licence of the start weights."""
@@ -60,8 +59,6 @@ class BundleDescription(BaseModel):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> BundleDescription:
-        if len(set(self.modality_names)) != len(self.modalities):
-            raise ValueError(f"modality names must differ, got {list(self.modality_names)}")
         if self.network.num_modalities != len(self.modalities):
             raise ValueError(
                 f"the network takes {self.network.num_modalities} modalities, {len(self.modalities)} are described"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Channel3 = tuple[float, float, float]
 IMAGENET_MEAN: Channel3 = (0.485, 0.456, 0.406)
@@ -50,3 +50,15 @@ class DepthModality(BaseModel):
 
 
 Modality = Annotated[ColorModality | DepthModality, Field(discriminator="kind")]
+
+
+def _names_differ(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    names = [modality.name for modality in modalities]
+    if len(set(names)) != len(names):
+        raise ValueError(f"modality names must differ, got {names}")
+    return modalities
+
+
+Modalities = Annotated[tuple[Modality, ...], Field(min_length=1, max_length=4), AfterValidator(_names_differ)]
+InputSide = Annotated[int, Field(ge=64, le=4096)]
+"""Height or width of a network's input in pixels."""

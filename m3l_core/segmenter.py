@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from m3l_core.bundle import BundleDescription
 from m3l_core.engines.engine import Engine
+from m3l_core.errors import EngineError
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.preprocessing import prepare
 
@@ -14,13 +17,18 @@ class Segmenter:
     def __init__(self, description: BundleDescription, engine: Engine) -> None:
         self.description = description
         self.engine = engine
+        # Used again for every frame: fresh memory for large images costs more than filling them.
+        self._images = np.zeros((1, len(description.modalities), 3, *description.input_size), np.float32)
 
     def segment(self, frames: FrameSet) -> Segmentation:
         """Label a frame set; what is missing in it is masked.
 
         Raises:
-            EngineError: the engine cannot run the input.
+            EngineError: the engine cannot run the input, or nothing in the set is a modality of the bundle.
         """
-        model_input = prepare(frames, self.description.modalities, self.description.input_size)
+        model_input = prepare(frames, self.description.modalities, self.description.input_size, self._images)
+        if not model_input.present.any():
+            wanted = ", ".join(self.description.modality_names)
+            raise EngineError(f"the bundle takes {wanted}; the frame set has only {', '.join(frames.frames)}")
         height, width = frames.reference_frame.data.shape[:2]
         return self.engine.infer(model_input, (height, width))

@@ -48,6 +48,7 @@ def modality_status(node_name: str, name: str, report: ModalityReport) -> Diagno
         "frames in": report.received,
         "in complete sets": report.in_complete_sets,
         "in partial sets": report.in_partial_sets,
+        "waiting": report.waiting,
         "served again": report.reused,
         "last reason": report.last_reason or "none",
     }

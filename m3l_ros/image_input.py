@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -49,7 +50,7 @@ class ImageInput:
             Image if raw else CompressedImage,
             resolved if raw else f"{resolved}/{transport}",
             self._receive,
-            qos,
+            copy.copy(qos),  # rclpy writes the overrides of one topic into the profile it is given
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +17,10 @@ from sensor_msgs.msg import CameraInfo
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
-from m3l_core.streaming.modality_stream import ModalityState
-from m3l_core.streaming.synchronizer import FrameSynchronizer, SyncEvent
+from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.diagnostics import LatencyMeter, modality_status
 from m3l_ros.image_input import ImageInput
+from m3l_ros.log_bridge import log_event
 from m3l_ros.parameters import health_thresholds, sync_config, value
 from m3l_ros.publishers import SegmentationPublishers
 
@@ -38,6 +40,7 @@ class LabellingSession:
         self._camera_info: CameraInfo | None = None
         self._arrived_s = 0.0
         self._published = 0
+        self._errors_overcome = 0
         self._meters = {step: LatencyMeter() for step in STEPS}
         ros_clock = node.get_clock()
         simulated = value(node, "use_sim_time")
@@ -46,9 +49,22 @@ class LabellingSession:
             self._offer,
             clock=(lambda: ros_clock.now().nanoseconds) if simulated else time.monotonic_ns,
             config=sync_config(node, MODALITIES),
-            on_event=self._log_event,
+            on_event=lambda event: log_event(node.get_logger(), event),
         )
-        self._worker = LatestOnlyWorker(self._label, "segmentation worker")
+        with ExitStack() as started:  # what has been started is stopped again if a later step fails
+            self._worker = LatestOnlyWorker(self._label, "segmentation worker")
+            started.callback(self._worker.close)
+            self._subscribe(started)
+            timer = node.create_timer(POLL_PERIOD_S, self._poll)
+            started.callback(node.destroy_timer, timer)
+            self._running = started.pop_all()
+
+    def close(self) -> None:
+        """Unsubscribe, and wait for the frame set that is being labelled."""
+        self._running.close()
+
+    def _subscribe(self, started: ExitStack) -> None:
+        node = self._node
         qos = QoSProfile(
             depth=value(node, "subscription_queue_size"),
             history=qos_profile_sensor_data.history,
@@ -56,31 +72,22 @@ class LabellingSession:
         )
         thresholds = health_thresholds(node)
         color, depth = value(node, "image_transport"), value(node, "depth_image_transport")
-        self._inputs = (
-            ImageInput(node, "color", "color/image_raw", color, qos, thresholds, self._receive),
-            ImageInput(node, "depth", "depth/image_rect", depth, qos, thresholds, self._receive),
-        )
-        self._camera_info_subscription = node.create_subscription(
+        for arguments in (("color", "color/image_raw", color), ("depth", "depth/image_rect", depth)):
+            image_input = ImageInput(node, *arguments, qos, thresholds, self._receive)
+            started.callback(image_input.destroy)
+        camera_info = node.create_subscription(
             CameraInfo,
             "color/camera_info",
             self._receive_camera_info,
-            qos,
+            copy.copy(qos),  # rclpy writes the overrides of one topic into the profile it is given
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._poll_timer = node.create_timer(POLL_PERIOD_S, self._poll)
-
-    def close(self) -> None:
-        """Unsubscribe, and wait for the frame set that is being labelled."""
-        for image_input in self._inputs:
-            image_input.destroy()
-        self._node.destroy_subscription(self._camera_info_subscription)
-        self._node.destroy_timer(self._poll_timer)
-        self._worker.close()
+        started.callback(node.destroy_subscription, camera_info)
 
     @property
     def problem(self) -> str:
-        """What went wrong last while labelling."""
-        return self._worker.last_error
+        """What went wrong with the last frame set; empty once one is labelled again."""
+        return self._worker.last_error if self._worker.errors > self._errors_overcome else ""
 
     def modality_statuses(self) -> list[DiagnosticStatus]:
         """One status per modality."""
@@ -132,14 +139,8 @@ class LabellingSession:
         self._publishers.publish(frames, segmentation, self._camera_info, opacity)
         ended_s = time.perf_counter()
         self._published += 1
+        self._errors_overcome = self._worker.errors
         marks = (arrived_s, offered_s, begun_s, segmented_s, ended_s)
         durations = [later - earlier for earlier, later in pairwise(marks)]
         for step, seconds in zip(STEPS, [*durations, ended_s - arrived_s], strict=True):
             self._meters[step].add(seconds * 1e3)
-
-    def _log_event(self, event: SyncEvent) -> None:
-        # rclpy wants each level from a line of its own.
-        if event.state in (None, ModalityState.LOST):
-            self._node.get_logger().warning(event.text)
-        else:
-            self._node.get_logger().info(event.text)

@@ -1,9 +1,20 @@
-"""Lines that m3l_core logs appear in the node's log."""
+"""What m3l_core logs, and what its synchronizer tells, appear in the node's log."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
+
+from m3l_core.streaming.modality_stream import ModalityState, SyncEvent
+
+
+def log_event(logger: Any, event: SyncEvent) -> None:
+    """Write what happened in a synchronizer: a warning, but for a sensor that is well or merely late."""
+    # rclpy wants each level from a line of its own.
+    if event.state in (None, ModalityState.LOST):
+        logger.warning(event.text)
+    else:
+        logger.info(event.text)
 
 
 class LogBridge(logging.Handler):
@@ -41,4 +52,4 @@ def unbridge_logging(handler: LogBridge) -> None:
     """Take a bridge away; the core's log propagates again when the last one is gone."""
     core = logging.getLogger("m3l_core")
     core.removeHandler(handler)
-    core.propagate = not core.handlers
+    core.propagate = not any(isinstance(other, LogBridge) for other in core.handlers)

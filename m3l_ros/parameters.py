@@ -49,7 +49,7 @@ PARAMETERS: dict[str, ParameterSpec] = {
         "raw", "Transport of depth", choices=("raw", "compressed", "compressedDepth"), read_only=True
     ),
     "subscription_queue_size": ParameterSpec(5, "Depth of the subscriptions' queues", (1, 100), read_only=True),
-    "sync_queue_size": ParameterSpec(10, "Frames of each sensor that may wait", (1, 1000)),
+    "sync_queue_size": ParameterSpec(20, "Frames of each sensor that may wait", (1, 1000)),
     "approx_sync_max_interval": ParameterSpec(0.02, "Largest distance of two stamps in a set [s]", (0.0, 10.0)),
     "sync_timeout": ParameterSpec(0.05, "Longest wait of an image for its partner [s]", (0.001, 10.0)),
     "sensor_timeout": ParameterSpec(0.5, "A sensor silent for so long is LOST [s]", (0.01, 60.0)),

@@ -66,17 +66,19 @@ class SegmentationPublishers:
             paired.header.frame_id = reference.frame_id
             set_stamp(paired.header.stamp, reference.stamp_ns)
             self._camera_info.publish(paired)
-        wants_overlay = self._overlay.get_subscription_count() > 0
-        if wants_overlay or self._color_mask.get_subscription_count() > 0:
+        watched = [publisher for publisher in (self._color_mask, self._overlay) if publisher.get_subscription_count()]
+        if watched:
             colors = self._labels.colorize(segmentation.labels)
-            self._color_mask.publish(_image(colors, "rgb8", header))
-            if wants_overlay:
+            if self._color_mask in watched:
+                self._color_mask.publish(_image(colors, "rgb8", header))
+            if self._overlay in watched:
                 blended = cv2.addWeighted(colors, opacity, _picture(frames), 1.0 - opacity, 0.0)
                 self._overlay.publish(_image(np.asarray(blended), "rgb8", header))
 
     def _publisher(self, message: type, name: str, qos: QoSProfile = RELIABLE) -> Any:
+        own_qos = copy.copy(qos)  # rclpy writes the overrides of one topic into the profile it is given
         return self._node.create_lifecycle_publisher(
-            message, f"segmentation/{name}", qos, qos_overriding_options=self._overrides
+            message, f"segmentation/{name}", own_qos, qos_overriding_options=self._overrides
         )
 
 

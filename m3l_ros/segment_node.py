@@ -45,32 +45,14 @@ class SegmentNode(LifecycleNode):
 
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         """Load the bundle and its engine; nothing is half configured if that fails."""
-        try:
-            bundle = ModelBundle.load(value(self, "bundle") or shipped_bundle())
-            if bundle.description.modality_names != MODALITIES:
-                raise BundleError(
-                    f"{bundle.folder} is for {', '.join(bundle.description.modality_names)}; "
-                    f"this node has {', '.join(MODALITIES)}"
-                )
-            options = (value(self, name) for name in ("engine", "precision", "num_threads"))
-            engine = self._engine_loader(bundle, *options)
-        except M3LError as error:
-            self._problem = str(error)
-            self.get_logger().error(f"cannot be configured: {error}")
-            return TransitionCallbackReturn.FAILURE
-        self._problem = ""
-        self._segmenter = Segmenter(bundle.description, engine)
-        self._outputs = SegmentationPublishers(self, bundle.description.labels)
-        self._diagnostics_timer.timer_period_ns = round(value(self, "diagnostics_period") * 1e9)
-        self.get_logger().info(f"{bundle.description.name} from {bundle.folder} on {engine.name} {engine.precision}")
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt("be configured", self._configure)
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         """Subscribe and begin to label."""
-        assert self._segmenter is not None and self._outputs is not None
-        result = super().on_activate(state)
-        self._outputs.publish_label_info()
-        self._session = LabellingSession(self, self._segmenter, self._outputs)
+        super().on_activate(state)
+        result = self._attempt("be activated", self._activate)
+        if result != TransitionCallbackReturn.SUCCESS:
+            super().on_deactivate(state)
         return result
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
@@ -94,6 +76,45 @@ class SegmentNode(LifecycleNode):
         self._end_session()
         unbridge_logging(self._log_bridge)
         super().destroy_node()
+
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
+        # rclpy's own lets a transition that the present state does not have end the process.
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)
+        except Exception as error:
+            self.get_logger().error(f"transition refused: {error}")
+            response.success = False
+            return response
+
+    def _attempt(self, what: str, step: Callable[[], None]) -> TransitionCallbackReturn:
+        """Take a step of a transition and tell what it raises: rclpy would swallow that."""
+        try:
+            step()
+        except Exception as error:
+            self._problem = str(error) if isinstance(error, M3LError) else f"{type(error).__name__}: {error}"
+            self.get_logger().error(f"cannot {what}: {self._problem}")
+            return TransitionCallbackReturn.FAILURE
+        self._problem = ""
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        bundle = ModelBundle.load(value(self, "bundle") or shipped_bundle())
+        if bundle.description.modality_names != MODALITIES:
+            raise BundleError(
+                f"{bundle.folder} is for {', '.join(bundle.description.modality_names)}; "
+                f"this node has {', '.join(MODALITIES)}"
+            )
+        options = (value(self, name) for name in ("engine", "precision", "num_threads"))
+        engine = self._engine_loader(bundle, *options)
+        self._outputs = SegmentationPublishers(self, bundle.description.labels)
+        self._segmenter = Segmenter(bundle.description, engine)
+        self._diagnostics_timer.timer_period_ns = round(value(self, "diagnostics_period") * 1e9)
+        self.get_logger().info(f"{bundle.description.name} from {bundle.folder} on {engine.name} {engine.precision}")
+
+    def _activate(self) -> None:
+        assert self._segmenter is not None and self._outputs is not None
+        self._outputs.publish_label_info()
+        self._session = LabellingSession(self, self._segmenter, self._outputs)
 
     def _end_session(self) -> None:
         if self._session is not None:
@@ -137,13 +158,16 @@ def spin(node: SegmentNode) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ros2 run m3l_ros segment_node``."""
-    rclpy.init(args=argv)
     try:
+        rclpy.init(args=argv)
         node = SegmentNode()
+    except KeyboardInterrupt:
+        rclpy.try_shutdown()
     except ParameterException as error:
         rclpy.try_shutdown()
         sys.exit(f"segment_node: {error}")
-    spin(node)
+    else:
+        spin(node)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from rclpy.node import Node
 
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.image_messages import stamp_to_ns
-from m3l_core.streaming.modality_stream import ModalityState
 from m3l_core.streaming.sync_config import SyncConfig
-from m3l_core.streaming.synchronizer import FrameSynchronizer, SyncEvent
+from m3l_core.streaming.synchronizer import FrameSynchronizer
+from m3l_ros.log_bridge import log_event
 
 try:
     from message_filters import SimpleFilter
@@ -61,7 +61,7 @@ class FrameSynchronizerFilter(SimpleFilter):
             # Only a simulated clock is worth following: the system's jumps when it is set.
             clock=(lambda: ros_clock.now().nanoseconds) if ros_clock.ros_time_is_active else time.monotonic_ns,
             config=config,
-            on_event=self._log_event,
+            on_event=lambda event: log_event(node.get_logger(), event),
         )
         self._timer = node.create_timer(0.005, self.synchronizer.poll)
         # message_filters offers no way to disconnect, so each input is given what destroy() can empty.
@@ -105,13 +105,6 @@ class FrameSynchronizerFilter(SimpleFilter):
     def _hand_over(self, frames: FrameSet) -> None:
         self.frames = frames
         self.signalMessage(*(frames.frames[name].data if name in frames.frames else None for name in self._modalities))
-
-    def _log_event(self, event: SyncEvent) -> None:
-        # rclpy wants each level from a line of its own.
-        if event.state in (None, ModalityState.LOST):
-            self._node.get_logger().warning(event.text)
-        else:
-            self._node.get_logger().info(event.text)
 
 
 def _forward(message: Any, receiver: list[Callable[[Any, str], None]], name: str) -> None:

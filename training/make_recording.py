@@ -39,6 +39,9 @@ def write_recording(sequence: Path, output: Path) -> None:
         frames: list[dict[str, Any]] = json.loads((sequence / "frames.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{sequence} has no usable frames.json: {error}") from error
+    wanted = {"name", "stamp_ns", "fx"}
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) and wanted <= frame.keys() for frame in frames):
+        raise DatasetError(f"{sequence / 'frames.json'}: expected a list of frames with {', '.join(sorted(wanted))}")
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
 

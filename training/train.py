@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from m3l_core.datasets.folder import read_index
-from m3l_core.errors import M3LError
+from m3l_core.errors import M3LError, require
 from m3l_core.trainer.recipe import load_recipe
 
 
@@ -34,6 +34,7 @@ def main() -> None:
         read_index(arguments.data / index, recipe.modality_names)
         for index in (recipe.data.labelled, recipe.data.validation)
     )
+    require("torch", "train")
     from m3l_core.trainer.export import export_bundle
     from m3l_core.trainer.trainer import SupervisedTrainer
 

@@ -43,7 +43,8 @@ class LatestOnlyWorker(Generic[T]):
         with self._condition:
             self._closed = True
             self._condition.notify()
-        self._thread.join(timeout_s)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while True:

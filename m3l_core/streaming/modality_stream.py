@@ -11,11 +11,14 @@ from typing import NamedTuple
 from m3l_core.frames import Frame
 from m3l_core.streaming.sync_config import SyncConfig
 
+NEVER_NS = 1 << 63
+"""Later than any clock."""
+
 
 class ModalityState(Enum):
     OK = "OK"
     STALE = "STALE"
-    """Late beyond its own measured period."""
+    """Late beyond its own measured period: by two of them, so that one lost frame is no news."""
     LOST = "LOST"
     """Nothing healthy for ``sensor_timeout``."""
 
@@ -35,6 +38,16 @@ class Drop(Enum):
     """It carries nothing worth using."""
     RESET = "reset"
     """It waited when the stamps jumped."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEvent:
+    """Something that a user wants to read once: a changed state, a reset, clocks that disagree."""
+
+    text: str
+    modality: str | None = None
+    state: ModalityState | None = None
+    """The new state, where the event is a change of state."""
 
 
 class Waiting(NamedTuple):
@@ -79,7 +92,7 @@ class ModalityStream:
         self.last_used: Waiting | None = None
         self.newest_stamp_ns: int | None = None
         self.skew_ns: int | None = None
-        """Stamp minus arrival of the last frame: compared between modalities it tells whether their clocks agree."""
+        """Stamp minus arrival, smoothed: compared between modalities it tells whether their clocks agree."""
         self.healthy_since_ns = 0
         """Arrival of the last healthy frame, or when the synchronizer started."""
         self.seen = False
@@ -88,6 +101,7 @@ class ModalityStream:
         self.unhealthy_stamp_ns: int | None = None
         """Stamp of the last frame if it was unhealthy."""
         self.state = ModalityState.STALE
+        self.lost = False
         self.received = 0
         self.in_sets = [0, 0]
         """Frames in partial sets, frames in complete sets."""
@@ -105,7 +119,9 @@ class ModalityStream:
                     # The median: lost frames double a few distances, they do not change the rhythm.
                     self.period_ns = sorted(self._distances)[len(self._distances) // 2]
             self.newest_stamp_ns = stamp_ns
-        self.skew_ns = stamp_ns - now_ns
+        skew = stamp_ns - now_ns
+        # Smoothed: one late arrival is no other clock.
+        self.skew_ns = skew if self.skew_ns is None else self.skew_ns + (skew - self.skew_ns) // 8
         self.healthy_since_ns = now_ns
         self.seen = True
         self.unhealthy_stamp_ns = None
@@ -118,9 +134,18 @@ class ModalityStream:
         age = now_ns - self.healthy_since_ns
         if age >= self.sensor_timeout_ns:
             return ModalityState.LOST
-        if not self.seen or (self.period_ns is not None and age > 2 * self.period_ns):
+        if not self.seen or (self.period_ns is not None and age > 3 * self.period_ns):
             return ModalityState.STALE
         return ModalityState.OK
+
+    def next_change_ns(self) -> int:
+        """When the state will change if nothing arrives."""
+        if self.lost:
+            return NEVER_NS
+        age = self.sensor_timeout_ns
+        if self.period_ns is not None and self.state is ModalityState.OK:
+            age = min(age, 3 * self.period_ns + 1)
+        return self.healthy_since_ns + age
 
     def drop(self, reason: Drop, number: int = 1) -> None:
         self.dropped[reason] += number

@@ -1,7 +1,7 @@
 """What a stock ApproximateTimeSynchronizer would have delivered: its rule, replayed offline.
 
 The rule (message_filters): every topic has a queue from which the smallest stamp is evicted; an arrival gives a set if
-every other queue holds a message within ``slop`` of it, and the set's messages leave their queues. So one silent
+every other queue holds a message less than ``slop`` from it, and the set's messages leave their queues. So one silent
 topic stops all sets, and after a jump of the stamps back the new messages are the ones evicted.
 """
 
@@ -21,23 +21,23 @@ def stock_sets(
     Returns:
         Stamp of the first modality's message of every set.
     """
-    queues: dict[str, set[int]] = {name: set() for name in modalities}
+    queues: dict[str, dict[int, None]] = {name: {} for name in modalities}
     sets = []
     for modality, stamp in arrivals:
         queue = queues[modality]
-        queue.add(stamp)
+        queue[stamp] = None
         if len(queue) > queue_size:
-            queue.remove(min(queue))
+            del queue[min(queue)]
         if stamp not in queue:
             continue
         chosen = {modality: stamp}
         for name, others in queues.items():
             if name != modality and others:
                 nearest = min(others, key=lambda other: abs(other - stamp))
-                if abs(nearest - stamp) <= slop_ns:
+                if abs(nearest - stamp) < slop_ns:
                     chosen[name] = nearest
         if len(chosen) == len(queues):
             for name, used in chosen.items():
-                queues[name].discard(used)
+                queues[name].pop(used)
             sets.append(chosen[modalities[0]])
     return sets

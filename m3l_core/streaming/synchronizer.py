@@ -9,31 +9,26 @@ How a set leaves:
 * at once, on the arrival that settles its nearest frames (a frame that the next one will better, judged by the
   modality's own period, is waited for; a frame nearer to the next reference frame is kept for that one);
 * when its reference frame has waited ``sync_timeout_ns``;
-* at once when everything it still waits for is LOST.
-
-A set that leaves takes the earlier ones with it, so sets are in increasing order of their stamps.
+* at once when everything it still waits for is LOST, or when a later set leaves: sets are in order of their stamps.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.modality_stream import Drop, ModalityReport, ModalityState, ModalityStream, Waiting
+from m3l_core.streaming.modality_stream import (
+    NEVER_NS,
+    Drop,
+    ModalityReport,
+    ModalityState,
+    ModalityStream,
+    SyncEvent,
+    Waiting,
+)
 from m3l_core.streaming.ordered_delivery import OrderedDelivery
 from m3l_core.streaming.sync_config import SyncConfig
-
-
-@dataclass(frozen=True, slots=True)
-class SyncEvent:
-    """Something that a user wants to read once: a changed state, a reset, clocks that disagree."""
-
-    text: str
-    modality: str | None = None
-    state: ModalityState | None = None
-    """The new state, where the event is a change of state."""
 
 
 class FrameSynchronizer:
@@ -75,6 +70,8 @@ class FrameSynchronizer:
         self._clock = clock
         self._lock = threading.Lock()
         self._now_ns: int | None = None
+        self._idle_until_ns = 0
+        """Before this, time alone changes nothing: most polls end here."""
         self._last_set_ns: int | None = None
         self._led_by: ModalityStream | None = None
         self._skewed: set[str] = set()
@@ -103,28 +100,24 @@ class FrameSynchronizer:
                 if len(stream.queue) > self.config.queue_size and stream is not self._reference():
                     stream.drop_oldest(Drop.OVERFLOW)
             self._leave(now)
+            self._idle_until_ns = self._next_change()
         self._deliver()
 
     def poll(self) -> None:
         """Let time pass: call it every few milliseconds, or at ``next_deadline_ns``."""
         with self._lock:
             now = self._tick()
+            if now < self._idle_until_ns:
+                return
             self._update_states(now)
             self._leave(now)
+            self._idle_until_ns = self._next_change()
         self._deliver()
 
     def next_deadline_ns(self) -> int | None:
         """When ``poll`` will next have something to do if no frame arrives; None if never."""
         with self._lock:
-            deadlines = [
-                stream.healthy_since_ns + stream.sensor_timeout_ns
-                for stream in self._ordered
-                if self._now_ns is not None and stream.state is not ModalityState.LOST
-            ]
-            reference = self._reference()
-            if reference is not None:
-                deadlines += [entry.arrival_ns + self.config.sync_timeout_ns for entry in reference.queue]
-            return min(deadlines, default=None)
+            return None if self._idle_until_ns == NEVER_NS else self._idle_until_ns
 
     def report(self) -> dict[str, ModalityReport]:
         """A copy of every modality's state and accounts."""
@@ -152,17 +145,26 @@ class FrameSynchronizer:
         self._now_ns = now
         return now
 
+    def _next_change(self) -> int:
+        """When time alone will change a state or let a frame leave."""
+        if self._sets.full:
+            return 0
+        soonest = min([stream.next_change_ns() for stream in self._ordered])
+        for entry in self._led_by.queue if self._led_by is not None else ():
+            soonest = min(soonest, entry.arrival_ns + self.config.sync_timeout_ns)
+        return soonest
+
     def _update_states(self, now: int) -> None:
         for stream in self._ordered:
             state = stream.state_at(now)
             if state is not stream.state:
-                stream.state = state
+                stream.state, stream.lost = state, state is ModalityState.LOST
                 why = f": {stream.last_reason}" if stream.is_unhealthy and state is ModalityState.LOST else ""
                 self._events.put(SyncEvent(f"{stream.name} is {state.value}{why}", stream.name, state))
 
     def _reference(self) -> ModalityStream | None:
         for stream in self._ordered:
-            if stream.state is not ModalityState.LOST:
+            if not stream.lost:
                 return stream
         return None
 
@@ -219,14 +221,14 @@ class FrameSynchronizer:
     def _leader(self) -> ModalityStream | None:
         """Whose frames lead sets: the reference, but when it has been lost, first those of its frames that wait."""
         former = self._led_by
-        if former is None or former.state is not ModalityState.LOST or not former.queue:
+        if former is None or not former.lost or not former.queue:
             self._led_by = self._reference()
         return self._led_by
 
     def _head_leaves(self, reference: ModalityStream, now: int) -> bool:
         """Whether the first waiting reference frame, or one behind it, has nothing more to wait for."""
         queue = reference.queue
-        if len(queue) > self.config.queue_size or (queue and reference.state is ModalityState.LOST):
+        if len(queue) > self.config.queue_size or (queue and reference.lost):
             return True
         for index, entry in enumerate(queue):
             if now - entry.arrival_ns >= self.config.sync_timeout_ns:
@@ -236,12 +238,10 @@ class FrameSynchronizer:
             else:
                 # Not there yet, so it must be clearly nearer to count: by a quarter of a period.
                 following = entry.stamp_ns + reference.period_ns * 5 // 4 if reference.period_ns else None
-            if all(
-                stream is reference
-                or stream.state is ModalityState.LOST
-                or stream.is_settled(entry.stamp_ns, following)
-                for stream in self._ordered
-            ):
+            for stream in self._ordered:
+                if stream is not reference and not stream.lost and not stream.is_settled(entry.stamp_ns, following):
+                    break
+            else:
                 return True
         return False
 
@@ -276,7 +276,7 @@ class FrameSynchronizer:
         interval, now = self.config.approx_sync_max_interval_ns, self._now_ns or 0
         if stream.unhealthy_stamp_ns is not None and abs(stream.unhealthy_stamp_ns - stamp) <= interval:
             return stream.last_reason
-        if stream.state is ModalityState.LOST:
+        if stream.lost:
             why = f", the last one: {stream.last_reason}" if stream.is_unhealthy else ""
             return f"no healthy frame for {(now - stream.healthy_since_ns) / 1e9:.1f} s{why}"
         if stream.skew_ns is not None and reference.skew_ns is not None:
@@ -294,5 +294,6 @@ class FrameSynchronizer:
         for stream in self._ordered:
             stream.forget(now)
         self._last_set_ns = None
+        self._idle_until_ns = 0
         self.resets += 1
         self._events.put(SyncEvent(f"reset: {why}"))

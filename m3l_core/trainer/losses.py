@@ -26,4 +26,5 @@ def ohem_cross_entropy(logits: Tensor, label: Tensor, threshold: float, least_ke
         return logits.sum() * 0.0
     hardest = losses.detach().topk(max(1, int(losses.numel() * least_kept))).values[-1]
     easiest_loss = losses.new_tensor(threshold).log().neg()
-    return losses[losses.detach() >= easiest_loss.minimum(hardest)].mean()
+    easier = losses.detach() < easiest_loss.minimum(hardest)
+    return losses[~easier].mean()  # so that a NaN is not left out

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from m3l_core.errors import RecipeError
 from m3l_core.labels import LabelSet
-from m3l_core.modalities import Modality
+from m3l_core.modalities import InputSide, Modalities
 from m3l_core.model.config import EncoderConfig, EncoderName
 
 _Positive = Annotated[int, Field(gt=0)]
@@ -66,10 +66,10 @@ class Recipe(_Strict):
     description: str
     encoder: EncoderName | EncoderConfig = "mit_b0"
     head_width: _Positive = 256
-    modalities: tuple[Modality, ...]
+    modalities: Modalities
     labels: LabelSet
-    input_height: _Positive
-    input_width: _Positive
+    input_height: InputSide
+    input_width: InputSide
     data: Data
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     augmentation: Augmentation = Augmentation()

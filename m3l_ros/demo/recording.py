@@ -82,6 +82,8 @@ def read_recording(path: Path) -> list[Instant]:
         raise DatasetError(f"recording {path} cannot be read: {error}") from error
     if not by_stamp:
         raise DatasetError(f"recording {path} has none of the topics {', '.join(wanted)}")
+    if len(by_stamp) < len(PHASES):
+        raise DatasetError(f"recording {path} has {len(by_stamp)} instants, the demo needs {len(PHASES)} or more")
     instants = []
     for number, (stamp_ns, found) in enumerate(sorted(by_stamp.items())):
         if missing := [topic for topic in wanted if topic not in found]:

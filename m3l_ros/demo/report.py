@@ -86,9 +86,11 @@ def results_table(results: Sequence[PhaseResult]) -> Table:
 
 def write_report(path: Path, results: Sequence[PhaseResult], accounts: Mapping[str, Any]) -> None:
     """Write the figures, and the node's own accounts, as JSON."""
-    content = {"phases": [asdict(result) for result in results], "node": dict(accounts)}
+    # JSON has no NaN: a phase without labels has no mIoU.
+    phases = [{key: None if value != value else value for key, value in asdict(result).items()} for result in results]
+    content = {"phases": phases, "node": dict(accounts)}
     with replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
 
 
 def write_picture(path: Path, instants: Sequence[Instant], masks: Masks, labels: LabelSet) -> None:
