@@ -1,0 +1,192 @@
+"""Which engine runs a bundle, what it refuses, and that a robot without torch can still import everything."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.rooms import write_rooms
+
+from m3l_core.bundle import ModelBundle
+from m3l_core.datasets.folder import read_image
+from m3l_core.engines.engine import ENGINES, Engine, load_engine
+from m3l_core.errors import EngineError
+from m3l_core.frames import Frame, FrameSet, ModelInput
+from m3l_core.preprocessing import prepare
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).parents[3]
+SIZE = (64, 96)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path) -> ModelBundle:
+    return ModelBundle.load(tiny_bundle)
+
+
+@pytest.fixture
+def model_input(bundle: ModelBundle, tmp_path: Path) -> ModelInput:
+    folder = write_rooms(tmp_path / "rooms", train=1, validation=1)
+    images = {
+        "color": read_image(folder / "color/train_0.jpg", "color"),
+        "depth": read_image(folder / "depth/train_0.png", "depth"),
+    }
+    frames = FrameSet("color", {name: Frame(name, 0, image) for name, image in images.items()})
+    return prepare(frames, bundle.description.modalities, bundle.description.input_size)
+
+
+def with_present(model_input: ModelInput, present: list[bool]) -> ModelInput:
+    return ModelInput(model_input.images, np.array([present]))
+
+
+def test_an_unknown_engine_names_those_there_are(bundle: ModelBundle) -> None:
+    with pytest.raises(EngineError, match=r"unknown engine 'caffe', expected auto or one of .*torch"):
+        load_engine(bundle, "caffe")
+
+
+@pytest.mark.parametrize("name", ["torch", "auto"])
+def test_an_unknown_precision_names_those_there_are(bundle: ModelBundle, name: str) -> None:
+    with pytest.raises(EngineError, match=r"torch engine has no precision 'int3', expected auto, fp32, bf16"):
+        load_engine(bundle, name, "int3")
+
+
+def test_auto_says_what_it_took(bundle: ModelBundle, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        engine = load_engine(bundle)
+    assert engine.name in ENGINES
+    assert engine.precision in ("fp32", "bf16", "fp16")
+    assert f"engine auto: {engine.name} {engine.precision}" in caplog.text
+
+
+def test_auto_says_why_it_did_not_take_the_others(
+    bundle: ModelBundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "faster_engine.py").write_text(
+        "from m3l_core.errors import require\ndef load(*arguments): require('no_such_package', 'faster')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    torch_alone = ENGINES["torch"]
+    for name in list(ENGINES):
+        monkeypatch.delitem(ENGINES, name)
+    monkeypatch.setitem(ENGINES, "faster", "faster_engine:load")
+    with pytest.raises(EngineError, match=r"no engine can be loaded\. faster: .*m3l_ros\[faster\]"):
+        load_engine(bundle)
+    monkeypatch.setitem(ENGINES, "torch", torch_alone)
+    with caplog.at_level(logging.INFO):
+        assert load_engine(bundle, precision="fp32").name == "torch"
+    assert "engine auto: torch fp32, not" in caplog.text
+    assert "faster: This needs the Python package 'no_such_package'" in caplog.text
+
+
+@pytest.mark.parametrize("present", [[True, True], [True, False], [False, True]])
+def test_bf16_labels_nearly_as_fp32(bundle: ModelBundle, model_input: ModelInput, present: list[bool]) -> None:
+    given = with_present(model_input, present)
+    exact, fast = (load_engine(bundle, "torch", precision).infer(given, SIZE) for precision in ("fp32", "bf16"))
+    assert len(np.unique(exact.labels)) > 1
+    assert (exact.labels == fast.labels).mean() > 0.95
+    assert abs(exact.confidence.astype(int) - fast.confidence).max() < 16
+
+
+@pytest.mark.parametrize("size", [SIZE, (48, 64), (120, 200), (1, 1)])
+def test_labels_have_the_size_asked_for(bundle: ModelBundle, model_input: ModelInput, size: tuple[int, int]) -> None:
+    segmentation = load_engine(bundle, "torch", "fp32").infer(model_input, size)
+    for image in (segmentation.labels, segmentation.confidence):
+        assert image.shape == size
+        assert image.dtype == np.uint8
+
+
+def test_what_stands_in_a_missing_image_does_not_matter(bundle: ModelBundle, model_input: ModelInput) -> None:
+    engine = load_engine(bundle, "torch", "fp32")
+    noise = model_input.images.copy()
+    noise[0, 1] = np.random.default_rng(0).normal(size=noise[0, 1].shape)
+    present = np.array([[True, False]])
+    one, other = (engine.infer(ModelInput(images, present), SIZE) for images in (model_input.images, noise))
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.confidence, other.confidence)
+
+
+def test_an_engine_gives_the_same_answer_twice_and_leaves_its_input_alone(
+    bundle: ModelBundle, model_input: ModelInput
+) -> None:
+    engine: Engine = load_engine(bundle, "torch", "fp32")
+    former = model_input.images.copy()
+    first, second = engine.infer(model_input, SIZE), engine.infer(model_input, SIZE)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    np.testing.assert_array_equal(model_input.images, former)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 64, 64), (1, 1, 3, 64, 96), (2, 2, 3, 64, 96), (1, 2, 64, 96)])
+def test_an_input_of_another_shape_is_refused(bundle: ModelBundle, shape: tuple[int, ...]) -> None:
+    engine = load_engine(bundle, "torch", "fp32")
+    wrong = ModelInput(np.zeros(shape, np.float32), np.ones(shape[:2], np.bool_))
+    with pytest.raises(EngineError, match=r"expected images of shape \(1, 2, 3, 64, 96\), got "):
+        engine.infer(wrong, SIZE)
+
+
+def test_threads_are_as_asked(bundle: ModelBundle) -> None:
+    import torch
+
+    load_engine(bundle, "torch", "fp32", num_threads=2)
+    assert torch.get_num_threads() == 2
+
+
+def without_torch(script: str, *arguments: str) -> str:
+    """Run a script in a Python of its own that finds no torch."""
+    blocked = "import sys\nsys.modules['torch'] = None\n" + textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_all_but_the_network_its_training_and_other_engines_can_be_imported_without_torch() -> None:
+    imported = without_torch(
+        """
+        import importlib, pkgutil
+        import m3l_core
+
+        needs_torch = ("m3l_core.model.", "m3l_core.trainer.", "m3l_core.engines.")
+        anyway = {f"m3l_core.{name}" for name in (
+            "model.config", "trainer.recipe", "engines.engine", "engines.torch_engine"
+        )}
+        for module in pkgutil.walk_packages(m3l_core.__path__, "m3l_core."):
+            if not module.name.startswith(needs_torch) or module.name in anyway:
+                importlib.import_module(module.name)
+                print(module.name)
+        """
+    ).split()
+    assert {"m3l_core.bundle", "m3l_core.segmenter", "m3l_core.engines.engine", "m3l_core.trainer.recipe"} <= {
+        *imported
+    }
+    assert len(imported) > 20
+
+
+def test_without_torch_its_engine_names_the_extra(tiny_bundle: Path) -> None:
+    said = without_torch(
+        """
+        from m3l_core.bundle import ModelBundle
+        from m3l_core.engines.engine import load_engine
+        from m3l_core.errors import EngineError, MissingPackageError
+
+        bundle = ModelBundle.load(sys.argv[1])
+        try:
+            load_engine(bundle, "torch")
+        except MissingPackageError as error:
+            print(error)
+        import m3l_core.engines.engine as table
+        table.ENGINES = {"torch": table.ENGINES["torch"]}
+        try:
+            load_engine(bundle)
+        except EngineError as error:
+            print(error)
+        """,
+        str(tiny_bundle),
+    )
+    assert said.count("pip install 'm3l_ros[train]'") == 2
+    assert "no engine can be loaded. torch: " in said

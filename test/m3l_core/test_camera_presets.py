@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from m3l_core.camera_presets import CameraPresetError, camera_names, load_camera_preset
+
+SHIPPED = Path(__file__).parents[2] / "config" / "cameras"
+INPUTS = {"color/image_raw", "depth/image_rect", "color/camera_info"}
+
+
+@pytest.mark.parametrize("camera", ["oak", "realsense", "sample_recording", "zed"])
+def test_a_shipped_preset_remaps_every_input_to_an_absolute_topic(camera: str) -> None:
+    preset = load_camera_preset(SHIPPED, camera)
+    assert set(preset.remappings) == INPUTS
+    assert all(topic.startswith("/") for topic in preset.remappings.values())
+
+
+def test_the_shipped_cameras_are_listed() -> None:
+    assert camera_names(SHIPPED) == ["oak", "realsense", "sample_recording", "zed"]
+
+
+def test_parameters_keep_their_types(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "remappings: {color/image_raw: /mine/color}\n"
+        "parameters: {image_transport: compressed, sync_queue_size: 4, sync_timeout: 0.1, autostart: true}\n"
+    )
+    parameters = load_camera_preset(tmp_path, "mine").parameters
+    assert parameters == {
+        "image_transport": "compressed",
+        "sync_queue_size": 4,
+        "sync_timeout": 0.1,
+        "autostart": True,
+    }
+    assert [type(value) for value in parameters.values()] == [str, int, float, bool]
+
+
+def test_parameters_may_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("remappings: {color/image_raw: /mine/color}\n")
+    assert load_camera_preset(tmp_path, "mine").parameters == {}
+
+
+def test_an_unknown_camera_lists_those_there_are() -> None:
+    with pytest.raises(CameraPresetError, match=r"'kinect'.*oak, realsense, sample_recording, zed"):
+        load_camera_preset(SHIPPED, "kinect")
+
+
+@pytest.mark.parametrize("camera", ["../cameras/oak", "", "oak.yaml"])
+def test_a_camera_is_a_name_and_no_path(camera: str) -> None:
+    with pytest.raises(CameraPresetError, match="No preset"):
+        load_camera_preset(SHIPPED, camera)
+
+
+def test_an_empty_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CameraPresetError, match="no preset at all"):
+        load_camera_preset(tmp_path, "oak")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "the file"),
+        ("[1, 2]", "the file"),
+        ("remappings: {}", "remappings"),
+        ("parameters: {engine: torch}", "remappings: Field required"),
+        ("remappings: {color/image_raw: 3}", "remappings.color/image_raw"),
+        ("remappings: {color/image_raw: 'two words'}", "remappings.color/image_raw"),
+        ("remappings: {a: /b}\nremapings: {c: /d}", "remapings: Extra inputs"),
+        ("remappings: {a: /b}\nparameters: {stamp_offset: {color: 0.1}}", "parameters.stamp_offset"),
+        ("remappings: {a: /b", "not valid YAML"),
+    ],
+)
+def test_a_broken_preset_is_refused_with_its_path_and_fault(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(CameraPresetError) as caught:
+        load_camera_preset(tmp_path, "mine")
+    assert str(tmp_path / "mine.yaml") in str(caught.value)
+    assert fault in str(caught.value)

@@ -1,0 +1,161 @@
+"""What the node can be told, and how it refuses the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
+
+from rcl_interfaces.msg import ParameterType, SetParametersResult
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import ReliabilityPolicy
+from support.dds_domain import own_domain
+from support.driver import COLOR, DEPTH, Driver
+from support.rig import CALM, ROOT, NodeProcess, Rig
+
+from m3l_ros.parameters import PARAMETERS
+
+pytestmark = pytest.mark.dds
+FILE = ROOT / "config" / "segment.yaml"
+TYPES = {
+    bool: ParameterType.PARAMETER_BOOL,
+    int: ParameterType.PARAMETER_INTEGER,
+    float: ParameterType.PARAMETER_DOUBLE,
+    str: ParameterType.PARAMETER_STRING,
+}
+QOS_OVERRIDES = {
+    "qos_overrides./color/image_raw.subscription.reliability": "reliable",
+    "qos_overrides./segmentation/mask.publisher.reliability": "best_effort",
+}
+
+
+def flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in parameters.items():
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values
+
+
+@pytest.fixture(scope="module")
+def rig(tiny_bundle: Path) -> Iterator[Rig]:
+    cli_args = ["--ros-args", "--params-file", str(FILE)]
+    with Rig(tiny_bundle, QOS_OVERRIDES, cli_args=cli_args, active=False) as rig:
+        yield rig
+
+
+@pytest.fixture
+def driver(rig: Rig) -> Driver:
+    return rig.driver
+
+
+def set_parameter(driver: Driver, name: str, value: Any) -> SetParametersResult:
+    driver.wait_for("parameter services", driver.parameters.services_are_ready)
+    return driver.finish(driver.parameters.set_parameters([Parameter(name, value=value)]), f"set {name}").results[0]
+
+
+def get_parameter(driver: Driver, name: str) -> Any:
+    driver.wait_for("parameter services", driver.parameters.services_are_ready)
+    value = driver.finish(driver.parameters.get_parameters([name]), f"get {name}").values[0]
+    return parameter_value_to_python(value)
+
+
+def test_the_file_documents_every_parameter_with_its_default_and_type() -> None:
+    documented = flat(yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"])
+    declared = {name: spec.default for name, spec in PARAMETERS.items()}
+    assert documented == declared
+    assert {name: type(value) for name, value in documented.items()} == {
+        name: type(value) for name, value in declared.items()
+    }
+
+
+def test_every_parameter_is_declared_with_its_type_its_range_and_a_description(driver: Driver) -> None:
+    driver.wait_for("parameter services", driver.parameters.services_are_ready)
+    names = list(PARAMETERS)
+    descriptors = driver.finish(driver.parameters.describe_parameters(names), "describe").descriptors
+    assert [descriptor.name for descriptor in descriptors] == names
+    for descriptor in descriptors:
+        spec = PARAMETERS[descriptor.name]
+        assert descriptor.type == TYPES[type(spec.default)], descriptor.name
+        assert descriptor.description, descriptor.name
+        assert descriptor.read_only == spec.read_only, descriptor.name
+        if isinstance(spec.default, int | float) and not isinstance(spec.default, bool):
+            (limits,) = [*descriptor.integer_range, *descriptor.floating_point_range]
+            assert limits.from_value <= spec.default <= limits.to_value, descriptor.name
+
+
+def test_the_node_takes_the_file_as_it_is(driver: Driver) -> None:
+    for name, spec in PARAMETERS.items():
+        if name not in {"bundle", *CALM}:
+            assert get_parameter(driver, name) == spec.default, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("sensor_timeout", -1.0, "sensor_timeout"),
+        ("sensor_timeout", "soon", "Wrong parameter type"),
+        ("overlay_opacity", 1.5, "overlay_opacity"),
+        ("health.black_level", 255, "health.black_level"),
+        ("health.frozen_frames", 1, "health.frozen_frames: expected 0 (off) or at least 2"),
+        ("engine", "torch", "read-only"),
+        ("bundle", "/elsewhere", "read-only"),
+        ("autostart", True, "read-only"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_reason(driver: Driver, name: str, value: Any, reason: str) -> None:
+    before = get_parameter(driver, name)
+    result = set_parameter(driver, name, value)
+    assert not result.successful
+    assert reason in result.reason
+    assert get_parameter(driver, name) == before
+
+
+def test_a_good_value_is_taken(driver: Driver) -> None:
+    before = get_parameter(driver, "sensor_timeout")
+    assert set_parameter(driver, "sensor_timeout", 2.0).successful
+    assert get_parameter(driver, "sensor_timeout") == 2.0
+    assert set_parameter(driver, "sensor_timeout", before).successful
+
+
+def test_qos_overrides_apply_on_every_activation(driver: Driver) -> None:
+    def reliability(topic: str, subscription: bool = True) -> ReliabilityPolicy | None:
+        node = driver.node
+        infos = node.get_subscriptions_info_by_topic if subscription else node.get_publishers_info_by_topic
+        found = [info.qos_profile.reliability for info in infos(topic) if info.node_name == "segment_node"]
+        return found[0] if found else None
+
+    assert driver.change_state("configure")
+    for _ in range(2):
+        assert driver.change_state("activate")
+        driver.wait_for("overridden input", lambda: reliability(COLOR) == ReliabilityPolicy.RELIABLE)
+        driver.wait_for("plain input", lambda: reliability(DEPTH) == ReliabilityPolicy.BEST_EFFORT)
+        assert driver.change_state("deactivate")
+        driver.wait_for("end of the inputs", lambda: reliability(COLOR) is None)
+    assert reliability("/segmentation/mask", subscription=False) == ReliabilityPolicy.BEST_EFFORT
+    assert reliability("/segmentation/confidence", subscription=False) == ReliabilityPolicy.RELIABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("sensor_timeout", "-1.0", ""),
+        ("num_threads", "many", ""),
+        ("engine", "abacus", "expected one of auto, torch"),
+        ("image_transport", "theora", "expected one of raw, compressed"),
+        ("health.frozen_frames", "1", "expected 0 (off) or at least 2"),
+    ],
+)
+def test_the_process_ends_with_a_line_that_names_the_bad_override(
+    tmp_path: Path, name: str, value: str, part: str
+) -> None:
+    with own_domain() as domain_id, NodeProcess(tmp_path, {name: value}, domain_id) as node:
+        assert node.process.wait(60) == 1
+        assert "Traceback" not in node.output
+        (line,) = [line for line in node.output.splitlines() if line.startswith("segment_node: ")]
+        assert name in line
+        assert part in line

@@ -1,0 +1,139 @@
+"""A folder of frames becomes a recording that holds them pixel by pixel."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+from support.rooms import SIZE, draw_room, write_images
+
+from m3l_core.datasets.folder import read_image
+from m3l_core.errors import DatasetError
+from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "training" / "make_recording.py"
+START_NS = 1_700_000_000_000_000_000
+STAMPS = [START_NS, START_NS + 100_000_001, START_NS + 999_999_999]
+TOPICS = {
+    "/color/image_raw/compressed": "sensor_msgs/msg/CompressedImage",
+    "/depth/image_rect/compressedDepth": "sensor_msgs/msg/CompressedImage",
+    "/color/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/ground_truth/labels": "sensor_msgs/msg/Image",
+}
+
+
+@pytest.fixture(scope="module")
+def write_recording() -> Callable[[Path, Path], None]:
+    function: Callable[[Path, Path], None] = runpy.run_path(str(SCRIPT))["write_recording"]
+    return function
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Path:
+    folder = tmp_path / "sequence"
+    random = np.random.default_rng(2)
+    for number in range(len(STAMPS)):
+        write_images(folder, f"{number:04}", *draw_room(random))
+    frames = [{"name": f"{n:04}", "stamp_ns": stamp, "fx": 80.5} for n, stamp in enumerate(STAMPS)]
+    (folder / "frames.json").write_text(json.dumps(frames))
+    return folder
+
+
+def read(bag: Path) -> dict[str, list[tuple[int, Any]]]:
+    """Topic -> (time in the bag, message)."""
+    found: dict[str, list[tuple[int, Any]]] = {}
+    with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        assert {connection.topic: connection.msgtype for connection in reader.connections} == TOPICS
+        for connection, time_ns, raw in reader.messages():
+            found.setdefault(connection.topic, []).append((time_ns, reader.deserialize(raw, connection.msgtype)))
+    return found
+
+
+def test_nothing_is_lost_on_the_way_into_the_recording(
+    sequence: Path, tmp_path: Path, write_recording: Callable[[Path, Path], None]
+) -> None:
+    bag = tmp_path / "bags" / "rooms_x"
+    write_recording(sequence, bag)
+    assert {path.name for path in bag.iterdir()} == {"metadata.yaml", "rooms_x.mcap"}
+    assert list(bag.parent.iterdir()) == [bag]
+    found = read(bag)
+    for topic in TOPICS:
+        assert [time_ns for time_ns, _ in found[topic]] == STAMPS
+        assert [stamp_to_ns(message.header.stamp) for _, message in found[topic]] == STAMPS
+        assert {message.header.frame_id for _, message in found[topic]} == {"camera_color_optical_frame"}
+    for number in range(len(STAMPS)):
+        color, depth, info, truth = (found[topic][number][1] for topic in TOPICS)
+        name = f"{number:04}"
+        np.testing.assert_array_equal(decode_depth(depth), read_image(sequence / f"depth/{name}.png", "depth"))
+        label = read_image(sequence / f"label/{name}.png", "label")
+        np.testing.assert_array_equal(truth.data.reshape(truth.height, truth.width), label)
+        assert (truth.encoding, truth.step) == ("mono8", SIZE[1])
+        assert bytes(color.data) == (sequence / f"color/{name}.jpg").read_bytes()
+        np.testing.assert_array_equal(decode_color(color), read_image(sequence / f"color/{name}.jpg", "color"))
+        assert (info.height, info.width) == SIZE
+        assert info.k.reshape(3, 3).tolist() == [[80.5, 0, 47.5], [0, 80.5, 31.5], [0, 0, 1]]
+        assert info.p.reshape(3, 4)[:, :3].tolist() == info.k.reshape(3, 3).tolist()
+
+
+def test_a_former_recording_is_replaced(
+    sequence: Path, tmp_path: Path, write_recording: Callable[[Path, Path], None]
+) -> None:
+    bag = tmp_path / "bag"
+    write_recording(sequence, bag)
+    frames = json.loads((sequence / "frames.json").read_text())
+    (sequence / "frames.json").write_text(json.dumps(frames[:1]))
+    write_recording(sequence, bag)
+    assert {len(messages) for messages in read(bag).values()} == {1}
+
+
+@pytest.mark.parametrize("missing", ["frames.json", "color/0001.jpg", "depth/0002.png", "label/0000.png"])
+def test_a_missing_file_is_told_and_leaves_nothing_behind(
+    sequence: Path, tmp_path: Path, write_recording: Callable[[Path, Path], None], missing: str
+) -> None:
+    (sequence / missing).unlink()
+    with pytest.raises(DatasetError, match=missing.replace(".", r"\.")):
+        write_recording(sequence, tmp_path / "bags" / "bag")
+    assert not (tmp_path / "bags").exists() or not list((tmp_path / "bags").iterdir())
+
+
+def test_a_broken_frame_leaves_the_former_recording(
+    sequence: Path, tmp_path: Path, write_recording: Callable[[Path, Path], None]
+) -> None:
+    bag = tmp_path / "bag"
+    write_recording(sequence, bag)
+    former = {path.name: path.read_bytes() for path in bag.iterdir()}
+    cv2.imwrite(str(sequence / "depth/0001.png"), np.zeros(SIZE, np.uint8))
+    with pytest.raises(DatasetError, match=r"expected a depth image, found \(64, 96\) uint8"):
+        write_recording(sequence, bag)
+    assert {path.name: path.read_bytes() for path in bag.iterdir()} == former
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_says_what_it_wrote(sequence: Path, tmp_path: Path) -> None:
+    done = run(sequence, tmp_path / "bag")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'bag'}: 0.0 MB\n"
+
+
+def test_the_command_tells_a_mistake_in_a_line(tmp_path: Path) -> None:
+    done = run(tmp_path / "nowhere", tmp_path / "bag")
+    assert done.returncode == 1
+    assert done.stderr.startswith("make_recording: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "bag").exists()
