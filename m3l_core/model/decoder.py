@@ -20,7 +20,7 @@ from m3l_core.model.config import EncoderConfig
 class AllMLPHead(nn.Module):
     """Four token grids (M, B, H_s, W_s, C_s) -> logits (M, B, K, H_1, W_1), one copy run on each stream."""
 
-    def __init__(self, config: EncoderConfig, width: int, num_classes: int, dropout: float = 0.1) -> None:
+    def __init__(self, config: EncoderConfig, width: int, num_classes: int, dropout: float) -> None:
         super().__init__()
         self.stage_linears = nn.ModuleList(nn.Linear(stage_width, width) for stage_width in config.widths)
         self.fuse = nn.Linear(len(config.widths) * width, width, bias=False)

@@ -17,14 +17,19 @@ from m3l_core.model.encoder import LinearFusionEncoder
 
 
 class LinearFusionSegFormer(nn.Module):
-    """Images and their presence in, one map of logits per stream out."""
+    """Images and their presence in, one map of logits per stream out.
 
-    def __init__(self, config: NetworkConfig, drop_path: float = 0.1) -> None:
+    Args:
+        drop_path: stochastic depth of the last block while training; the blocks before it have less.
+        dropout: of the head while training.
+    """
+
+    def __init__(self, config: NetworkConfig, drop_path: float = 0.1, dropout: float = 0.1) -> None:
         super().__init__()
         self.config = config
         encoder = config.encoder_config
         self.encoder = LinearFusionEncoder(encoder, config.num_modalities, config.fusion_ratio, drop_path)
-        self.head = AllMLPHead(encoder, config.head_width, config.num_classes)
+        self.head = AllMLPHead(encoder, config.head_width, config.num_classes, dropout)
         self.alpha = nn.Parameter(torch.full((config.num_modalities,), 0.5))
         self.apply(_initialize)
         nn.init.trunc_normal_(self.encoder.mask_token, std=0.02)

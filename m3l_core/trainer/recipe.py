@@ -78,6 +78,9 @@ class Recipe(_Strict):
     """Share of the samples that lose one modality, drawn uniformly; 2/3 is the paper's choice of three."""
     ohem_threshold: _Share = 0.7
     """Pixels whose true class is predicted with more than this are left out of the loss; 1 keeps all."""
+    drop_path: _Share = 0.1
+    """Stochastic depth; 0.1 is the paper's, for weights that start from ImageNet."""
+    head_dropout: _Share = 0.1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Of the averaged weights, which are evaluated and shipped."""
     mixed_precision: bool = True

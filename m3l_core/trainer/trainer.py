@@ -49,7 +49,9 @@ class SupervisedTrainer:
                 num_modalities=len(recipe.modalities),
                 num_classes=len(recipe.labels),
                 head_width=recipe.head_width,
-            )
+            ),
+            recipe.drop_path,
+            recipe.head_dropout,
         ).train()
         average = get_ema_multi_avg_fn(recipe.ema_decay)
         self.averaged = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
@@ -100,8 +102,10 @@ class SupervisedTrainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.mixed_precision):
             streams = self.network(images, present)
         size = (label.shape[-2], label.shape[-1])
+        # The ensemble is an output as well: it is what is used, and without it alpha would never learn.
+        outputs = [*streams, self.network.ensemble(streams, present)]
         losses = [
-            ohem_cross_entropy(upsample(stream.float(), size), label, self.recipe.ohem_threshold) for stream in streams
+            ohem_cross_entropy(upsample(logits.float(), size), label, self.recipe.ohem_threshold) for logits in outputs
         ]
         loss = torch.stack(losses).mean()
         if not torch.isfinite(loss):
