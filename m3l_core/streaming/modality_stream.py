@@ -163,11 +163,9 @@ class ModalityStream:
         else:
             insort(self.queue, waiting, key=lambda entry: entry.stamp_ns)
 
-    def nearest(self, stamp_ns: int) -> int | None:
-        """Index of the waiting frame nearest to ``stamp_ns``, the older of two equally near."""
+    def nearest(self, stamp_ns: int) -> int:
+        """Index of the waiting frame nearest to ``stamp_ns``, the older of two equally near; one must wait."""
         queue = self.queue
-        if not queue:
-            return None
         right = bisect_left(queue, (stamp_ns,))
         if right == 0:
             return 0
@@ -178,11 +176,12 @@ class ModalityStream:
     def candidate(self, stamp_ns: int, following_ns: int | None) -> Waiting | None:
         """The frame nearest to a reference stamp, unless it is nearer to the reference stamp that follows."""
         best: Waiting | None = None
-        index = self.nearest(stamp_ns)
-        if index is not None:
-            best = self.queue[index]
+        queue = self.queue
+        if queue and queue[0].stamp_ns - stamp_ns <= self.max_interval_ns:
+            index = self.nearest(stamp_ns)
+            best = queue[index]
             if following_ns is not None and abs(best.stamp_ns - following_ns) < best.stamp_ns - stamp_ns:
-                best = self.queue[index - 1] if index > 0 else None
+                best = queue[index - 1] if index > 0 else None
             if best is not None and abs(best.stamp_ns - stamp_ns) > self.max_interval_ns:
                 best = None
         used = self.last_used
