@@ -29,8 +29,8 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "m3l_segment_node = m3l_ros.segment_node:main",
-            "m3l_demo = m3l_ros.demo.__main__:main",
+            "m3l_segment_node = m3l_ros.commands:segment_node",
+            "m3l_demo = m3l_ros.commands:demo",
         ]
     },
     install_requires=[

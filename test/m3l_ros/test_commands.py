@@ -1,0 +1,19 @@
+"""The console scripts on a machine without ROS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("command", ["segment_node", "demo"])
+def test_without_rclpy_a_command_names_the_extra(command: str) -> None:
+    blocked = f"import sys; sys.modules['rclpy'] = None; from m3l_ros.commands import {command}; {command}()"
+    ended = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert ended.returncode == 1
+    assert "pip install 'm3l_ros[ros]'" in ended.stderr and "Traceback" not in ended.stderr
