@@ -131,8 +131,11 @@ def test_an_input_of_another_shape_is_refused(bundle: ModelBundle, shape: tuple[
 def test_threads_are_as_asked(bundle: ModelBundle) -> None:
     import torch
 
-    load_engine(bundle, "torch", "fp32", num_threads=2)
-    assert torch.get_num_threads() == 2
+    from m3l_core.engines.torch_engine import _torch_thread
+
+    for number in (1, 2):
+        load_engine(bundle, "torch", "fp32", num_threads=number)
+        assert _torch_thread.submit(torch.get_num_threads).result() == number
 
 
 def without_torch(script: str, *arguments: str) -> str:
