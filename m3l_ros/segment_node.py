@@ -148,6 +148,10 @@ def spin(node: SegmentNode) -> None:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # SIGTERM ends the context in another thread, wherever the executor is at that moment.
+        if rclpy.ok():
+            raise
     finally:
         # `ros2 launch` sends Ctrl-C twice: once from the terminal, once itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
