@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from sensor_msgs.msg import CameraInfo
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
+from m3l_core.streaming.modality_stream import ModalityReport
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.diagnostics import LatencyMeter, modality_status
 from m3l_ros.image_input import ImageInput
@@ -89,14 +91,13 @@ class LabellingSession:
         """What went wrong with the last frame set; empty once one is labelled again."""
         return self._worker.last_error if self._worker.errors > self._errors_overcome else ""
 
-    def modality_statuses(self) -> list[DiagnosticStatus]:
-        """One status per modality."""
+    def describe(self) -> tuple[list[DiagnosticStatus], dict[str, Any]]:
+        """One status per modality, and what became of all frames and how long it took: of the same moment."""
         reports = self._synchronizer.report()
-        return [modality_status(self._node.get_name(), name, report) for name, report in reports.items()]
+        statuses = [modality_status(self._node.get_name(), name, report) for name, report in reports.items()]
+        return statuses, self._accounts(reports)
 
-    def accounts(self) -> dict[str, Any]:
-        """What became of the frames, and how long it took."""
-        reports = self._synchronizer.report()
+    def _accounts(self, reports: Mapping[str, ModalityReport]) -> dict[str, Any]:
         values: dict[str, Any] = {
             "frames in": sum(report.received for report in reports.values()),
             "sets complete": self._synchronizer.complete_sets,

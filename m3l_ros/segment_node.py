@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
@@ -128,13 +128,15 @@ class SegmentNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         segmenter, session = self._segmenter, self._session
-        statuses, values, problem = [], {}, self._problem
+        statuses: list[DiagnosticStatus] = []
+        values: dict[str, Any] = {}
+        problem = self._problem
         if segmenter is not None:
             engine = segmenter.engine
             values = {"bundle": segmenter.description.name, "engine": engine.name, "precision": engine.precision}
         if session is not None:
-            statuses = session.modality_statuses()
-            values |= session.accounts()
+            statuses, accounts = session.describe()
+            values |= accounts
             problem = problem or session.problem
         statuses.append(pipeline_status(self.get_name(), session is not None, values, problem))
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))

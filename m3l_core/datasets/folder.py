@@ -41,7 +41,7 @@ def read_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> li
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as an index of frames: {error}") from error
     if not isinstance(entries, list) or not entries:
-        raise DatasetError(f"{path}: expected a JSON list of frames, got {type(entries).__name__} of no use")
+        raise DatasetError(f"{path}: expected a JSON list with at least one frame, got {str(entries)[:40]}")
     samples = [_sample(path, number, entry, modalities) for number, entry in enumerate(entries)]
     files = [file for sample in samples for file in (*sample.images.values(), sample.label)]
     missing = [file for file in files if not file.is_file()]

@@ -102,6 +102,7 @@ class ModalityStream:
         """Stamp of the last frame if it was unhealthy."""
         self.state = ModalityState.STALE
         self.lost = False
+        """Whether ``state`` is LOST: asked several times a frame, where looking up the Enum would show."""
         self.received = 0
         self.in_sets = [0, 0]
         """Frames in partial sets, frames in complete sets."""

@@ -63,7 +63,7 @@ class Stage:
         """Wait until the node labels and hears every topic.
 
         Raises:
-            M3LError: it does not within ``timeout_s``, or reports a problem.
+            M3LError: it does not within ``timeout_s``; the text has its last status.
         """
         deadline = time.monotonic() + timeout_s
         while not (
