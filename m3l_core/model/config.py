@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-FourInts = tuple[int, int, int, int]
-EncoderName = Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"]
+_Positive = Annotated[int, Field(gt=0)]
+FourInts = tuple[_Positive, _Positive, _Positive, _Positive]
+EncoderName = Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2"]
 
 
 class EncoderConfig(BaseModel):
-    """A Mix Transformer: four stages at 1/4, 1/8, 1/16 and 1/32 of the input (SegFormer, arXiv 2105.15203)."""
+    """Four stages at 1/4, 1/8, 1/16 and 1/32 of the input.
+
+    A Mix Transformer (SegFormer, arXiv 2105.15203) or a PVT v2 (arXiv 2106.13797), which differ in these numbers only.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -20,7 +24,8 @@ class EncoderConfig(BaseModel):
     heads: FourInts = (1, 2, 5, 8)
     reductions: FourInts = (8, 4, 2, 1)
     """Spatial reduction of keys and values in each stage's attention."""
-    mlp_ratio: int = 4
+    mlp_ratios: FourInts = (4, 4, 4, 4)
+    """Width of each stage's feed-forward layer, relative to the stage's."""
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> EncoderConfig:
@@ -30,15 +35,31 @@ class EncoderConfig(BaseModel):
         return self
 
 
+_NARROW = (32, 64, 160, 256)
 _WIDE = (64, 128, 320, 512)
+_PVT_RATIOS = (8, 8, 4, 4)
 ENCODERS: dict[EncoderName, EncoderConfig] = {
-    "mit_b0": EncoderConfig(widths=(32, 64, 160, 256), depths=(2, 2, 2, 2)),
+    "mit_b0": EncoderConfig(widths=_NARROW, depths=(2, 2, 2, 2)),
     "mit_b1": EncoderConfig(widths=_WIDE, depths=(2, 2, 2, 2)),
     "mit_b2": EncoderConfig(widths=_WIDE, depths=(3, 4, 6, 3)),
     "mit_b3": EncoderConfig(widths=_WIDE, depths=(3, 4, 18, 3)),
     "mit_b4": EncoderConfig(widths=_WIDE, depths=(3, 8, 27, 3)),
     "mit_b5": EncoderConfig(widths=_WIDE, depths=(3, 6, 40, 3)),
+    "pvt_v2_b0": EncoderConfig(widths=_NARROW, depths=(2, 2, 2, 2), mlp_ratios=_PVT_RATIOS),
+    "pvt_v2_b1": EncoderConfig(widths=_WIDE, depths=(2, 2, 2, 2), mlp_ratios=_PVT_RATIOS),
+    "pvt_v2_b2": EncoderConfig(widths=_WIDE, depths=(3, 4, 6, 3), mlp_ratios=_PVT_RATIOS),
 }
+
+
+def _known(encoder: object) -> object:
+    if isinstance(encoder, str) and encoder not in ENCODERS:
+        raise ValueError(
+            f"unknown encoder '{encoder}', expected {', '.join(ENCODERS)}, or widths and depths of its own"
+        )
+    return encoder
+
+
+Encoder = Annotated[EncoderName | EncoderConfig, BeforeValidator(_known)]
 
 
 class NetworkConfig(BaseModel):
@@ -46,14 +67,25 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    encoder: EncoderName | EncoderConfig = "mit_b0"
+    encoder: Encoder = "mit_b0"
     num_modalities: Annotated[int, Field(ge=1, le=4)] = 2
     num_classes: Annotated[int, Field(ge=2, le=255)]
     head_width: Annotated[int, Field(ge=1)] = 256
     fusion_ratio: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Share of its own features that a stream keeps in each fusion."""
+    missing: Literal["mask_token", "no_stream"] = "mask_token"
+    """A missing modality's stream starts from the learnt mask token (the paper), or is left out of everything."""
     missing_stream_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of a missing modality's stream in the ensemble, relative to a present one; the paper has 1."""
+
+    @model_validator(mode="after")
+    def _no_stream_has_no_weight(self) -> NetworkConfig:
+        if self.missing == "no_stream" and self.missing_stream_weight:
+            raise ValueError(
+                f"with missing 'no_stream' there is no stream that missing_stream_weight {self.missing_stream_weight} "
+                "could count: set it to 0, or missing to 'mask_token'"
+            )
+        return self
 
     @property
     def encoder_config(self) -> EncoderConfig:

@@ -126,8 +126,8 @@ class Block(nn.Module):
         self.feed_forward = MixFeedForward(width, ratio)
         self.drop_path = DropPath(drop)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        attended = linear_fusion(self.attention(self.attention_norm(tokens)), self.fusion_ratio)
+    def forward(self, tokens: Tensor, sources: Tensor | None = None) -> Tensor:
+        attended = linear_fusion(self.attention(self.attention_norm(tokens)), self.fusion_ratio, sources)
         tokens = tokens + self.drop_path(attended)
         refined: Tensor = tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens)))
         return refined
@@ -142,9 +142,9 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
 
-    def transform(self, tokens: Tensor) -> Tensor:
+    def transform(self, tokens: Tensor, sources: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, sources)
         normalized: Tensor = self.norm(tokens)
         return normalized
 
@@ -161,7 +161,7 @@ class LinearFusionEncoder(nn.Module):
         in_width = 3
         for index, width in enumerate(config.widths):
             kernel, stride = (7, 4) if index == 0 else (3, 2)
-            shape = (width, config.heads[index], config.reductions[index], config.mlp_ratio)
+            shape = (width, config.heads[index], config.reductions[index], config.mlp_ratios[index])
             self.stages.append(
                 Stage(
                     PatchEmbedding(num_modalities, in_width, width, kernel, stride),
@@ -174,13 +174,16 @@ class LinearFusionEncoder(nn.Module):
             )
             in_width = width
 
-    def forward(self, images: Tensor, present: Tensor) -> list[Tensor]:
+    def forward(
+        self, images: Tensor, present: Tensor, kept: Tensor | None = None, sources: Tensor | None = None
+    ) -> list[Tensor]:
+        """The arguments are those of the network; ``sources`` (B, M) bool: the streams that others take in."""
         tokens = images.permute(1, 0, 3, 4, 2)
         grids = []
         for index, stage in enumerate(cast("Iterable[Stage]", self.stages)):
             tokens = stage.embedding(tokens)
             if index == 0:
-                tokens = mask_missing(tokens, present, self.mask_token)
-            tokens = stage.transform(tokens)
+                tokens = mask_missing(tokens, present, self.mask_token, kept)
+            tokens = stage.transform(tokens, sources)
             grids.append(tokens)
         return grids

@@ -9,11 +9,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from m3l_core.model.config import NetworkConfig
 from m3l_core.model.decoder import AllMLPHead
 from m3l_core.model.encoder import LinearFusionEncoder
+from m3l_core.model.fusion import ModalityLayerNorm
 
 
 class LinearFusionSegFormer(nn.Module):
@@ -34,19 +36,59 @@ class LinearFusionSegFormer(nn.Module):
         self.apply(_initialize)
         nn.init.trunc_normal_(self.encoder.mask_token, std=0.02)
 
-    def forward(self, images: Tensor, present: Tensor) -> Tensor:
+    def forward(self, images: Tensor, present: Tensor, kept: Tensor | None = None) -> Tensor:
         """Logits of each stream.
 
         Args:
             images: (B, M, 3, H, W), normalised; H and W at least 32. What stands where ``present`` is False
                 does not matter as long as it is finite.
-            present: (B, M) bool.
+            present: (B, M) bool, at least one of each sample.
+            kept: (B, M, h, w) bool. Where False, the mask token stands for that part of a present modality as well:
+                a sensor that fails in part.
 
         Returns:
-            (M, B, K, h, w).
+            (M, B, K, h, w), where h and w are a quarter of H and W, rounded up. A missing modality's logits are those
+            of a stream of mask tokens, which the others inform; with ``no_stream`` they are zeros that no gradient
+            passes, to be left out of a loss.
         """
-        logits: Tensor = self.head(self.encoder(images, present))
-        return logits
+        if self.config.missing == "mask_token":
+            logits: Tensor = self.head(self.encoder(images, present, kept))
+            return logits
+        shared = self._modalities_of_all(present)
+        if shared is None:
+            return self._head_of_present(self.encoder(images, present, kept, sources=present), present)
+        kept = None if kept is None else kept[:, shared]
+        inputs = (images[:, shared], present[:, shared], kept)
+        of_shared = self.head(functional_call(self.encoder, self._norms_of(shared), inputs))
+        streams: Tensor = of_shared.new_zeros(images.shape[1], *of_shared.shape[1:])
+        streams[shared] = of_shared
+        return streams
+
+    def _modalities_of_all(self, present: Tensor) -> list[int] | None:
+        """The modalities that every sample has, if no sample has another one: the only ones that need computing."""
+        # A compiled or exported network takes any presence.
+        if torch.compiler.is_compiling() or not bool((present == present[0]).all()):
+            return None
+        return [index for index, is_present in enumerate(present[0].tolist()) if is_present]
+
+    def _norms_of(self, modalities: list[int]) -> dict[str, Tensor]:
+        """The encoder's norms for some of the modalities alone; all else is shared."""
+        return {
+            f"{name}.{kind}": parameter[modalities]
+            for name, module in self.encoder.named_modules()
+            if isinstance(module, ModalityLayerNorm)
+            for kind, parameter in module.named_parameters()
+        }
+
+    def _head_of_present(self, grids: list[Tensor], present: Tensor) -> Tensor:
+        counted = present.T
+        if not self.training:
+            return torch.where(counted[..., None, None, None], self.head(grids), 0.0)
+        # The head's batch norm must not see the missing streams.
+        of_present = self.head([grid[counted][None] for grid in grids])[0]
+        streams: Tensor = of_present.new_zeros(*counted.shape, *of_present.shape[1:])
+        streams[counted] = of_present
+        return streams
 
     def ensemble(self, streams: Tensor, present: Tensor) -> Tensor:
         """Mean of the streams by softmax(alpha), a missing one counted by ``missing_stream_weight``.

@@ -7,6 +7,7 @@ Such a file is ``{"model_state_dict": {...}, ...}``. Semi-supervised runs hold t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,24 +16,12 @@ from torch import Tensor
 
 from m3l_core.errors import BundleError
 from m3l_core.model.config import EncoderConfig, NetworkConfig
+from m3l_core.model.encoder_layouts import LAYOUTS, encoder_name
+from m3l_core.model.tensor_files import read_tensors
 
 # Stages 2-4 carry mask tokens that nothing reads.
 _UNUSED = re.compile(r"encoder\.patch_embed[2-4]\.mask_token|.*\.num_batches_tracked")
-_STAGE = re.compile(r"encoder\.(patch_embed|block|norm)(\d)\.(.*)")
 _NORM_COPY = re.compile(r"(.*)\.ln_(\d+)\.(weight|bias)")
-_INNER_NAMES = (
-    ("attn.proj.", "attention.projection."),
-    ("attn.q.", "attention.query."),
-    ("attn.kv.", "attention.key_value."),
-    ("attn.sr.", "attention.reduction."),
-    ("attn.norm.", "attention.norm."),
-    ("norm1.", "attention_norm."),
-    ("norm2.", "feed_forward_norm."),
-    ("mlp.fc1.", "feed_forward.expand."),
-    ("mlp.dwconv.dwconv.", "feed_forward.depthwise."),
-    ("mlp.fc2.", "feed_forward.contract."),
-    ("proj.", "projection."),
-)
 _HEAD_NAMES = {
     "linear_fuse.conv.": "fuse.",
     "linear_fuse.bn.": "norm.",
@@ -57,24 +46,21 @@ def load_published_checkpoint(
     Raises:
         BundleError: the file is not readable as tensors, or is not in the published layout.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BundleError(f"{path} cannot be read as a checkpoint of tensors: {error}") from error
-    state = content.get("model_state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BundleError(f"{path}: expected a dict of tensors, alone or under 'model_state_dict'")
-    # DistributedDataParallel adds its own prefix to every name.
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = read_tensors(path)
     if any(name.startswith(f"{network}.") for name in state):
         state = {k.removeprefix(f"{network}."): v for k, v in state.items() if k.startswith(f"{network}.")}
     try:
         return _config_of(state, heads), _translate(state)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise BundleError(
             f"{path} is not in the layout of a published M3L checkpoint ({error}); "
             "expected names such as 'encoder.patch_embed1.proj.module.weight'"
         ) from error
+
+
+def is_published_checkpoint(state: Mapping[str, Tensor]) -> bool:
+    """Whether these tensors are those of a published M3L network, or of two."""
+    return any(name.endswith("encoder.patch_embed1.proj.module.weight") for name in state)
 
 
 def _translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -104,19 +90,8 @@ def _our_name(published: str) -> str:
         for theirs, ours in _HEAD_NAMES.items():
             if inner.startswith(theirs):
                 return f"head.{ours}{inner.removeprefix(theirs)}"
-    if match := _STAGE.fullmatch(published):
-        part, stage, inner = match[1], int(match[2]) - 1, match[3]
-        if part == "norm":
-            return f"encoder.stages.{stage}.norm.{inner}"
-        index = ""
-        if part == "block":
-            index, inner = inner.split(".", 1)
-            index = f".{index}"
-        for theirs, ours in _INNER_NAMES:
-            if inner.startswith(theirs):
-                inner = ours + inner.removeprefix(theirs)
-                break
-        return f"encoder.stages.{stage}.{'blocks' if part == 'block' else 'embedding'}{index}.{inner}"
+    if name := encoder_name(published.removeprefix("encoder."), LAYOUTS["original"]):
+        return f"encoder.{name}"
     raise ValueError(f"unknown name '{published}'")
 
 
@@ -132,7 +107,10 @@ def _config_of(state: dict[str, Tensor], heads: tuple[int, int, int, int]) -> Ne
             "depths": depths,
             "heads": heads,
             "reductions": [1 if kernel is None else kernel.shape[-1] for kernel in reductions],
-            "mlp_ratio": len(state["encoder.block1.0.mlp.fc1.module.weight"]) // widths[0],
+            "mlp_ratios": [
+                len(state[f"encoder.block{stage}.0.mlp.fc1.module.weight"]) // width
+                for stage, width in zip(stages, widths, strict=True)
+            ],
         }
     )
     head_width, _ = state["decoder.linear_c1.proj.weight"].shape

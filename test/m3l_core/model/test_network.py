@@ -6,25 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: the extra 'train'")
 
+from support.networks import tiny_network  # noqa: E402
+
 from benchmarks.published_order import PublishedOrder  # noqa: E402
-from m3l_core.model.config import ENCODERS, EncoderConfig, NetworkConfig  # noqa: E402
-from m3l_core.model.fusion import linear_fusion  # noqa: E402
+from m3l_core.model.config import ENCODERS, NetworkConfig  # noqa: E402
 from m3l_core.model.network import LinearFusionSegFormer, upsample, winning_classes  # noqa: E402
-
-TINY = EncoderConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1))
-
-
-def tiny_network(num_modalities: int = 2, **settings: object) -> LinearFusionSegFormer:
-    torch.manual_seed(3)
-    config = NetworkConfig(encoder=TINY, num_modalities=num_modalities, num_classes=5, head_width=16, **settings)  # type: ignore[arg-type]
-    network = LinearFusionSegFormer(config)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if "norm" in name or name == "alpha":  # so that the modalities' norms and weights differ
-                parameter.add_(0.3 * torch.randn_like(parameter))
-        network.head.norm.running_mean.normal_()
-        network.head.norm.running_var.uniform_(0.5, 2.0)
-    return network.eval()
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 4])
@@ -77,13 +63,31 @@ def test_a_missing_stream_counts_as_configured(missing_weight: float, share: flo
     assert torch.allclose(ensemble, torch.tensor(share))
 
 
-def test_fusion_of_two_is_the_paper_s_and_keeps_the_sum() -> None:
-    tokens = torch.randn(2, 1, 4, 4, 8)
-    fused = linear_fusion(tokens, 0.8)
-    torch.testing.assert_close(fused[0], 0.8 * tokens[0] + 0.2 * tokens[1])
-    three = torch.randn(3, 1, 4, 4, 8)
-    torch.testing.assert_close(linear_fusion(three, 0.8)[1], 0.8 * three[1] + 0.1 * (three[0] + three[2]))
-    torch.testing.assert_close(linear_fusion(three, 0.8).sum(0), three.sum(0))
+def test_tokens_that_are_all_kept_change_nothing_and_none_kept_is_a_missing_modality() -> None:
+    network = tiny_network()
+    images, present = torch.randn(2, 2, 3, 64, 96), torch.tensor([[True, True], [True, False]])
+    kept = torch.ones(2, 2, 16, 24, dtype=torch.bool)
+    with torch.no_grad():
+        assert torch.equal(network(images, present, kept), network(images, present))
+        kept[:, 0] = False
+        nothing_of_color = present & torch.tensor([False, True])
+        assert torch.equal(network(images, present, kept), network(images, nothing_of_color))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (62, 85)])
+def test_what_only_masked_tokens_see_does_not_matter(size: tuple[int, int]) -> None:
+    network = tiny_network()
+    images, present = torch.randn(1, 2, 3, *size), torch.ones(1, 2, dtype=torch.bool)
+    kept = torch.ones(1, 2, *(-(-side // 4) for side in size), dtype=torch.bool)
+    kept[0, 1, :, :8] = False
+    changed, seen = images.clone(), images.clone()
+    changed[0, 1, :, :, :29] = torch.randn(3, size[0], 29)  # the first token kept sees columns 29 to 35
+    seen[0, 1, :, :, 29] += 1
+    with torch.no_grad():
+        masked = network(images, present, kept)
+        assert torch.equal(network(changed, present, kept), masked)
+        assert not torch.equal(network(seen, present, kept), masked)
+        assert not torch.equal(network(images, present), masked)
 
 
 def test_training_trains_every_parameter_that_counts() -> None:
@@ -106,6 +110,17 @@ def test_b2_with_13_classes_has_the_published_size() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(24.8e6, rel=0.01)
 
 
+@pytest.mark.parametrize(("name", "millions"), [("pvt_v2_b0", 3.67), ("pvt_v2_b1", 14.01), ("pvt_v2_b2", 25.36)])
+def test_pvt_v2_has_the_published_size(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = LinearFusionSegFormer(
+            NetworkConfig.model_validate({"encoder": name, "num_modalities": 1, "num_classes": 2})
+        )
+    classifier = 1000 * (network.config.encoder_config.widths[-1] + 1)
+    encoder = sum(parameter.numel() for parameter in network.encoder.stages.parameters())
+    assert encoder + classifier == pytest.approx(millions * 1e6, rel=0.001)
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_can_be_built(name: str) -> None:
     with torch.device("meta"):
@@ -120,8 +135,3 @@ def test_the_network_can_be_exported_with_presence_as_an_input() -> None:
     missing = torch.tensor([[False, True]])
     with torch.no_grad():
         torch.testing.assert_close(program.module()(images, missing), network(images, missing), atol=1e-5, rtol=0)
-
-
-def test_a_width_that_its_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of its heads"):
-        EncoderConfig(widths=(8, 15, 40, 64), depths=(1, 1, 1, 1))

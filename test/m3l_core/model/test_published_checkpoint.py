@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: the extra 'train'")
 
+from support.networks import TINY_PVT, published_m3l, tiny_network  # noqa: E402
+
 from m3l_core.errors import BundleError  # noqa: E402
 from m3l_core.model.network import LinearFusionSegFormer, upsample  # noqa: E402
 from m3l_core.model.published_checkpoint import load_published_checkpoint  # noqa: E402
@@ -48,6 +50,17 @@ def test_logits_are_those_of_the_published_network(
         np.testing.assert_allclose(logits.numpy(), expected[f"{situation}/{name}"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("num_modalities", [1, 2, 3, 4])
+def test_any_number_of_modalities_is_read(num_modalities: int, tmp_path: Path) -> None:
+    written = tiny_network(num_modalities, encoder=TINY_PVT, missing_stream_weight=1.0)
+    torch.save({"model_state_dict": published_m3l(written)}, tmp_path / "published.pth")
+    config, state = load_published_checkpoint(tmp_path / "published.pth")
+    assert config == written.config
+    expected = {k: v for k, v in written.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+
 def test_a_semi_supervised_checkpoint_holds_two_networks(
     parity: Path, network: LinearFusionSegFormer, tmp_path: Path
 ) -> None:
@@ -68,6 +81,9 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be read"):
         load_published_checkpoint(path)
     torch.save({"model_state_dict": {"backbone.weight": torch.zeros(3)}}, path)
+    with pytest.raises(BundleError, match="not in the layout"):
+        load_published_checkpoint(path)
+    torch.save(published_m3l(tiny_network()) | {"alpha": torch.tensor(1.0)}, path)
     with pytest.raises(BundleError, match="not in the layout"):
         load_published_checkpoint(path)
     torch.save([1, 2], path)
