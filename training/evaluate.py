@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Measure a model bundle on labelled frames, with every subset of its sensors and with damaged ones.
+
+    python training/evaluate.py m3l_core/data/bundles/rooms_b0 rooms/val.json --output runs/rooms_b0/val
+
+Writes evaluation.json and evaluation.png into the output folder, and tables to the console.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from m3l_core.bundle import ModelBundle
+from m3l_core.datasets.folder import read_index
+from m3l_core.engines.engine import ENGINES, load_engine
+from m3l_core.errors import M3LError
+from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditions
+from m3l_core.evaluation.picture import write_picture
+from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
+from m3l_core.evaluation.robustness import RobustnessEvaluator, evenly_spread, labelled_samples
+
+EXAMPLES = 4
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    bundle = ModelBundle.load(arguments.bundle)
+    described = bundle.description
+    samples = read_index(arguments.index, described.modality_names)
+    labelled = labelled_samples(samples, arguments.index)
+    chosen = evenly_spread(labelled, arguments.limit)
+    engine = load_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
+
+    evaluator = RobustnessEvaluator(engine, described, arguments.missing)
+    conditions = standard_conditions(described.modality_names, arguments.conditions)
+    frames = track(chosen, f"{len(conditions)} conditions", console=Console(stderr=True))
+    result = evaluator.measure(frames, conditions)
+    subject = Subject(
+        bundle=described.name,
+        weights_sha256=described.weights_sha256,
+        engine=engine.name,
+        precision=engine.precision,
+        index=arguments.index.name,
+        frames=len(chosen),
+        labelled=len(labelled),
+        unlabelled=len(samples) - len(labelled),
+    )
+    examples = [evaluator.example(sample) for sample in evenly_spread(chosen, EXAMPLES)]
+    classes = described.labels.names
+    # A file or another program gets the tables in full width.
+    Console(width=None if sys.stdout.isatty() else 200).print(*tables(subject, classes, result), sep="\n")
+    figures, picture = (arguments.output / f"evaluation.{suffix}" for suffix in ("json", "png"))
+    write_json(figures, to_dict(subject, classes, result))
+    write_picture(picture, subject, described.labels, described.modalities, result, examples)
+    print(f"written: {figures}, {picture}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("index", type=Path, help="index file of labelled frames")
+    parser.add_argument("--output", type=folder, required=True, help="folder for the figures and the picture")
+    parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
+    parser.add_argument("--precision", default="fp32", help="fp32, bf16, or auto: the fastest on this machine")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = the engine's choice")
+    parser.add_argument("--missing", default="token", choices=MISSING, help="how a missing modality is fed")
+    parser.add_argument(
+        "--conditions",
+        type=scenarios,
+        default=SCENARIOS,
+        metavar="LIST",
+        help=f"some of {','.join(SCENARIOS)}; subsets are measured in any case",
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="measure N frames, evenly spread")
+    return parser.parse_args()
+
+
+def scenarios(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(SCENARIOS)}, got {','.join(unknown)}")
+    return names
+
+
+def folder(text: str) -> Path:
+    if Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text} is a file; expected a folder")
+    return Path(text)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except M3LError as error:
+        sys.exit(f"evaluate: {error}")
