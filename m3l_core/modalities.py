@@ -49,7 +49,22 @@ class DepthModality(BaseModel):
         return self
 
 
-Modality = Annotated[ColorModality | DepthModality, Field(discriminator="kind")]
+class HeightModality(BaseModel):
+    """(H, W) height of the surface seen from above, in metres: a digital surface model (DSM).
+
+    Heights may be 0 or negative. What counts is the height above the lowest valid pixel of the frame, clipped to
+    [0, max_m]; its three channels are that height scaled to [-1, 1], its log(1 + h) scaled to [-1, 1], and validity
+    (1 or 0); an invalid pixel is 0 in all three.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["height"] = "height"
+    name: str = "height"
+    max_m: Annotated[float, Field(ge=0.1, le=10_000)] = 40.0
+
+
+Modality = Annotated[ColorModality | DepthModality | HeightModality, Field(discriminator="kind")]
 
 
 def _names_differ(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.frames import FrameSet, ModelInput
-from m3l_core.modalities import ColorModality, DepthModality, Modality
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
 
 
 def resize(modality: Modality, data: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Resize an image of a modality to (H, W) pixels.
 
-    Depth takes the nearest pixel: a mean of valid and invalid pixels, or across an edge, would be a depth that
-    is nowhere in the scene.
+    Depth and height take the nearest pixel: a mean of valid and invalid pixels, or across an edge, would be a depth
+    that is nowhere in the scene.
     """
     if data.shape[:2] == size:
         return data
-    if isinstance(modality, DepthModality):
+    if isinstance(modality, DepthModality | HeightModality):
         interpolation = cv2.INTER_NEAREST
     else:
         interpolation = cv2.INTER_AREA if size[0] < data.shape[0] else cv2.INTER_LINEAR
@@ -32,7 +32,7 @@ def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] |
     """Scale an image to network input.
 
     Args:
-        data: color (H, W, 3) uint8 RGB, or depth (H, W) uint16 [mm] or float32 [m].
+        data: color (H, W, 3) uint8 RGB, or depth or height (H, W) uint16 [mm] or float32 [m].
         out: where to write, (3, H, W) float32; fresh memory if None.
 
     Returns:
@@ -41,6 +41,8 @@ def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] |
     channels = np.empty((3, *data.shape[:2]), np.float32) if out is None else out
     if isinstance(modality, ColorModality):
         _normalize_color(modality, data, channels)
+    elif isinstance(modality, HeightModality):
+        _normalize_height(modality, data, channels)
     elif modality.normalization == "min_max":
         _normalize_min_max(data, channels)
     else:
@@ -54,6 +56,20 @@ def metric_depth(data: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bo
         return data * np.float32(0.001), data > 0
     valid = np.isfinite(data) & (data > 0)
     return np.where(valid, data, np.float32(0.0)), valid
+
+
+def height_above_lowest(data: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(H, W) uint16 [mm], 0 invalid, or float32 [m], NaN and infinities invalid -> height and validity, both (H, W).
+
+    The height is in metres above the lowest valid pixel, 0 where invalid.
+    """
+    if data.dtype == np.uint16:
+        height_m, valid = data * np.float32(0.001), data > 0
+    else:
+        height_m, valid = data, np.isfinite(data)
+    lowest = height_m.min(initial=np.inf, where=valid) if valid.any() else np.float32(0.0)
+    with np.errstate(over="ignore"):  # the ends of float32 lie further apart than it reaches
+        return np.where(valid, height_m, lowest) - lowest, valid
 
 
 def prepare(
@@ -98,6 +114,18 @@ def _normalize_metric(modality: DepthModality, data: NDArray[Any], out: NDArray[
     inverse -= inverse_gain / far + 1.0
     scaled *= validity
     inverse *= validity
+
+
+def _normalize_height(modality: HeightModality, data: NDArray[Any], out: NDArray[np.float32]) -> None:
+    height_m, valid = height_above_lowest(data)
+    np.clip(height_m, 0.0, modality.max_m, out=height_m)
+    scaled, logarithm, validity = out
+    validity[...] = valid
+    np.multiply(height_m, 2.0 / modality.max_m, out=scaled)
+    np.log1p(height_m, out=logarithm)
+    logarithm *= 2.0 / np.log1p(modality.max_m)
+    out[:2] -= 1.0
+    out[:2] *= validity
 
 
 def _normalize_min_max(data: NDArray[Any], out: NDArray[np.float32]) -> None:

@@ -1,0 +1,96 @@
+"""A picture of some frames, to see with one's own eyes what a training would be fed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from m3l_core.datasets.folder import Kind, Sample, kind_of, read_image
+from m3l_core.errors import DatasetError
+from m3l_core.labels import IGNORE, LabelSet
+from m3l_core.modalities import ColorModality, HeightModality, Modality
+from m3l_core.preprocessing import height_above_lowest, metric_depth
+
+CELL = (150, 200)
+"""(H, W) of one image in the sheet."""
+_Rgb = NDArray[np.uint8]
+
+
+def draw_sheet(
+    samples: Sequence[Sample], modalities: Sequence[Modality], labels: LabelSet | None, rows: int = 8
+) -> _Rgb:
+    """Frames from all over the list, one a row: every modality, then the label over the color.
+
+    Args:
+        samples: at least one.
+        modalities: what to show of each; near is red, far is blue, invalid is black.
+        labels: colors of the classes; gray levels where there is none.
+        rows: at most so many frames.
+
+    Returns:
+        (H, W, 3) uint8 RGB; what is missing or cannot be read is gray and says so.
+    """
+    chosen = [samples[number] for number in sorted({*np.linspace(0, len(samples) - 1, rows).round().astype(int)})]
+    return np.concatenate([_row(sample, modalities, labels) for sample in chosen])
+
+
+def _row(sample: Sample, modalities: Sequence[Modality], labels: LabelSet | None) -> _Rgb:
+    cells: list[_Rgb] = []
+    under: _Rgb | None = None
+    for modality in modalities:
+        image = _read(sample.images.get(modality.name), kind_of(modality))
+        cells.append(_note(f"no {modality.name}") if image is None else _fit(_visible(modality, image)))
+        if under is None and image is not None and isinstance(modality, ColorModality):
+            under = cells[-1]
+    label = _read(sample.label, "label")
+    cells.append(_note("no label") if label is None else _overlay(_fit(label), under, labels))
+    return np.concatenate(cells, axis=1)
+
+
+def _read(path: Path | None, kind: Kind) -> NDArray[Any] | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        return read_image(path, kind)
+    except DatasetError:
+        return None
+
+
+def _visible(modality: Modality, image: NDArray[Any]) -> _Rgb:
+    if isinstance(modality, ColorModality):
+        return image.astype(np.uint8, copy=False)
+    if isinstance(modality, HeightModality):
+        distance_m, valid = height_above_lowest(image)
+        share = distance_m / modality.max_m
+    else:
+        distance_m, valid = metric_depth(image)
+        share = 1.0 - (distance_m - modality.near_m) / (modality.far_m - modality.near_m)
+    colored = cv2.applyColorMap((255 * share.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return np.where(valid[..., None], colored[..., ::-1], 0).astype(np.uint8)
+
+
+def _overlay(label: NDArray[np.uint8], under: _Rgb | None, labels: LabelSet | None) -> _Rgb:
+    colors = np.repeat(label[..., None], 3, axis=-1) * np.uint8(20) if labels is None else labels.colorize(label)
+    below = np.zeros_like(colors) if under is None else under
+    mixed = np.where((label != IGNORE)[..., None], below * 0.4 + colors * 0.6, below)
+    return mixed.astype(np.uint8)
+
+
+def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Scale into a cell, the rest black, or unlabelled."""
+    factor = min(CELL[0] / image.shape[0], CELL[1] / image.shape[1])
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    cell = np.full((*CELL, *image.shape[2:]), IGNORE if image.ndim == 2 else 0, np.uint8)
+    cell[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    return cell
+
+
+def _note(text: str) -> _Rgb:
+    cell = np.full((*CELL, 3), 90, np.uint8)
+    cv2.putText(cell, text, (10, CELL[0] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (220, 220, 220), 1, cv2.LINE_AA)
+    return cell

@@ -1,0 +1,150 @@
+"""SUN RGB-D with its 37 classes (Song et al., CVPR 2015).
+
+    SUNRGBD/kv2/kinect2data/000002_2014-05-26_14-23-37_260595134347_rgbf000103-resize/image/0000103.jpg
+    SUNRGBD/kv2/kinect2data/000002_2014-05-26_14-23-37_260595134347_rgbf000103-resize/depth_bfx/0000103.png
+    SUNRGBDtoolbox/Metadata/SUNRGBDMeta.mat         where every frame lies
+    SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat        its labels, 0 = unlabelled, in the same order (MATLAB 7.3, HDF5)
+    SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat    which frames are for training, which for testing
+
+The depth that is read is the one whose holes the set's authors filled (``depth_bfx``), as published results have it;
+a pixel's 16 bits hold millimetres rotated by three bits to the left. ``seg.mat`` beside a frame names objects freely
+and is not used. Sizes differ from camera to camera.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from m3l_core.datasets.published import Frame, PublishedSet, read_pixels, wrong_layout
+from m3l_core.errors import DatasetError, require
+from m3l_core.labels import IGNORE, LabelSet, SemanticClass
+from m3l_core.modalities import ColorModality, DepthModality
+
+NAMES = (
+    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),
+    *("blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor_mat", "clothes", "ceiling"),
+    *("books", "fridge", "tv", "paper", "towel", "shower_curtain", "box", "whiteboard", "person", "night_stand"),
+    *("toilet", "sink", "lamp", "bathtub", "bag"),
+)
+TOOLBOX = "SUNRGBDtoolbox"
+PLACES = f"{TOOLBOX}/Metadata/SUNRGBDMeta.mat"
+SEGMENTATION = f"{TOOLBOX}/Metadata/SUNRGBD2Dseg.mat"
+SPLITS = f"{TOOLBOX}/traintestSUNRGBD/allsplit.mat"
+EXPECTED = f"SUNRGBD/{{kv1,kv2,realsense,xtion}}/, {PLACES}, {SEGMENTATION} and {SPLITS} of SUN RGB-D"
+
+
+def _color(number: int) -> tuple[int, int, int]:
+    """Neighbours in the list get far hues."""
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.618 % 1.0, (0.85, 0.5)[number % 2], (0.95, 0.65)[number // 2 % 2])
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+LABELS = LabelSet(classes=tuple(SemanticClass(name=name, color=_color(number)) for number, name in enumerate(NAMES)))
+
+
+def read_layout(root: Path) -> PublishedSet:
+    """Check that ``root`` holds the pictures and the toolbox.
+
+    Raises:
+        DatasetError: it does not.
+        MissingPackageError: scipy or h5py is not installed.
+    """
+    if not (root / "SUNRGBD").is_dir() or not all((root / file).is_file() for file in (PLACES, SEGMENTATION, SPLITS)):
+        raise wrong_layout(root, EXPECTED)
+    places = [_inside(getattr(frame, "rgbpath", "")) for frame in _load(root / PLACES, "SUNRGBDMeta")]
+    split_of = {
+        _inside(folder): name
+        for name, key in (("train", "alltrain"), ("test", "alltest"))
+        for folder in _load(root / SPLITS, key)
+    }
+    labelled = _label_count(root / SEGMENTATION)
+    if labelled != len(places):
+        raise DatasetError(f"{root / SEGMENTATION} has labels of {labelled} frames, {PLACES} has {len(places)}")
+    frames = tuple(
+        _frame(root, place, number, split_of[place.parent.parent])
+        for number, place in enumerate(places)
+        if place.parent.parent in split_of
+    )
+    if not frames:
+        raise DatasetError(f"{root / SPLITS} names none of the {len(places)} frames of {PLACES}")
+    absent = [frame.name for frame in frames if len(frame.images) < 2 or not Path(str(frame.images["color"])).is_file()]
+    if absent:
+        raise wrong_layout(
+            root / "SUNRGBD", f"image/ and depth_bfx/ in {len(frames)} folders, {len(absent)} lack them ({absent[0]})"
+        )
+    return PublishedSet("sun_rgbd", LABELS, (ColorModality(), DepthModality(near_m=0.3, far_m=8.0)), frames)
+
+
+def _frame(root: Path, place: PurePosixPath, number: int, split: str) -> Frame:
+    folder = place.parent.parent
+    color = root / "SUNRGBD" / place
+    depth = next(iter((root / "SUNRGBD" / folder / "depth_bfx").glob("*.png")), None)
+    # Only SUN3D's frames were cut from videos; the others are single pictures.
+    recording = folder.parent if "sun3ddata" in folder.parts else folder
+    return Frame(
+        str(folder),
+        str(recording),
+        (split,),
+        {"color": color} | ({} if depth is None else {"depth": partial(read_depth, depth)}),
+        partial(read_label, root / SEGMENTATION, number),
+    )
+
+
+def _inside(path: str) -> PurePosixPath:
+    """Where a path of the authors' machine, such as /n/fs/sun3d/data/SUNRGBD/kv1/x, lies in our SUNRGBD folder."""
+    return PurePosixPath(path.partition("SUNRGBD/")[2])
+
+
+def _load(path: Path, variable: str) -> list[Any]:
+    loadmat = require("scipy.io", "datasets").loadmat
+    try:
+        content = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[variable])
+        return list(np.atleast_1d(content[variable]))
+    except Exception as error:  # of many kinds, if the file is damaged
+        raise DatasetError(f"{path} cannot be read for its variable {variable}: {error}") from error
+
+
+def _label_count(path: Path) -> int:
+    h5py = require("h5py", "datasets")
+    try:
+        with h5py.File(path, "r") as content:
+            return int(content["SUNRGBD2Dseg"]["seglabel"].shape[0])
+    except (OSError, LookupError) as error:
+        raise DatasetError(f"{path} cannot be read for SUNRGBD2Dseg.seglabel: {error}") from error
+
+
+def read_depth(path: Path) -> NDArray[np.uint16]:
+    """(H, W) uint16 [mm], 0 = invalid.
+
+    Raises:
+        DatasetError: the file is no 16-bit image.
+    """
+    stored = read_pixels(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != np.uint16:
+        raise DatasetError(f"{path}: expected (H, W) uint16, found {stored.shape} {stored.dtype}")
+    return (stored >> 3 | stored << 13).astype(np.uint16, copy=False)
+
+
+def read_label(path: Path, number: int) -> NDArray[np.uint8]:
+    """(H, W) uint8 class ids of a frame, by its place in SUNRGBDMeta.mat.
+
+    Raises:
+        DatasetError: the file is damaged, or a value stands for no class.
+    """
+    h5py = require("h5py", "datasets")
+    try:
+        with h5py.File(path, "r") as content:
+            stored = np.array(content[content["SUNRGBD2Dseg"]["seglabel"][number, 0]])
+    except (OSError, LookupError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read for frame {number}: {error}") from error
+    if stored.max(initial=0) > len(LABELS):
+        raise DatasetError(f"{path}: frame {number}: expected labels 0 to {len(LABELS)}, found {stored.max()}")
+    label: NDArray[np.uint8] = np.where(stored == 0, IGNORE, stored.astype(np.int64) - 1).astype(np.uint8)
+    return np.ascontiguousarray(label.T)  # MATLAB stores columns first
