@@ -9,6 +9,9 @@ from types import ModuleType
 class M3LError(Exception):
     """Base of all errors below; its text is meant for the user."""
 
+    exit_status = 1
+    """Of a command that ends with this error."""
+
 
 class ImageMessageError(M3LError):
     """An image message cannot be turned into an array."""
@@ -24,6 +27,10 @@ class DatasetError(M3LError):
 
 class RecipeError(M3LError):
     """A training recipe has an unknown key or a value out of range."""
+
+
+class CheckpointError(M3LError):
+    """The state of a training cannot be written or read."""
 
 
 class EngineError(M3LError):

@@ -21,13 +21,13 @@ import cv2
 from rich.console import Console
 from rich.progress import Progress
 
+from m3l_core.command_line import run
 from m3l_core.datasets.folder import parse_index
 from m3l_core.datasets.importing import LABELS_FILE
 from m3l_core.datasets.inspection import inspect_index, load_task
 from m3l_core.datasets.inspection_report import tables
 from m3l_core.datasets.sample_sheet import draw_sheet
 from m3l_core.datasets.tally import Task
-from m3l_core.errors import M3LError
 from m3l_core.files import replacing_file
 from m3l_core.trainer.recipe import load_recipe
 
@@ -73,7 +73,4 @@ def _task(arguments: argparse.Namespace) -> Task:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except M3LError as error:
-        sys.exit(f"check_dataset: {error}")
+    run(main)

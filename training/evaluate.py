@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
+from m3l_core.command_line import run
 from m3l_core.datasets.folder import read_index
 from m3l_core.engines.engine import ENGINES, load_engine
-from m3l_core.errors import M3LError
 from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditions
 from m3l_core.evaluation.picture import write_picture
 from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
@@ -100,7 +100,4 @@ def positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except M3LError as error:
-        sys.exit(f"evaluate: {error}")
+    run(main)

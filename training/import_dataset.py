@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from m3l_core.command_line import run
 from m3l_core.datasets.frame_writer import Shape
 from m3l_core.datasets.importing import IMPORTERS, LABELS_FILE, Imported, read_published, write_folder
-from m3l_core.errors import M3LError
 
 
 def main() -> None:
@@ -65,7 +65,4 @@ def _summary(imported: Imported, modalities: list[str]) -> Table:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except M3LError as error:
-        sys.exit(f"import_dataset: {error}")
+    run(main)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from m3l_core.command_line import run
 from m3l_core.datasets.folder import read_image
-from m3l_core.errors import DatasetError, M3LError
+from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_folder
 
 FRAME_ID = "camera_color_optical_frame"
@@ -138,7 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except M3LError as error:
-        sys.exit(f"make_recording: {error}")
+    run(main)

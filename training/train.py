@@ -3,7 +3,8 @@
 
     python training/train.py training/recipes/rooms_b0_supervised.yaml --data rooms --output runs/rooms_b0
 
-Interrupted, the same command goes on where the last checkpoint was written.
+Interrupted, the same command goes on where it was, or, killed, where the last checkpoint was written. On several GPUs
+or machines: torchrun --nproc-per-node 4 training/train.py ...
 """
 
 from __future__ import annotations
@@ -14,38 +15,78 @@ import shlex
 import sys
 from pathlib import Path
 
-from m3l_core.datasets.folder import read_index
-from m3l_core.errors import M3LError, require
+from rich.console import Console
+from rich.logging import RichHandler
+
+from m3l_core.command_line import run
+from m3l_core.errors import require
 from m3l_core.trainer.recipe import load_recipe
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the recipe to change")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the recipe's index files")
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoint, history and bundle")
-    parser.add_argument("--workers", type=int, default=1, help="processes that load images")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    labelled, validation = (
-        read_index(arguments.data / index, recipe.modality_names)
-        for index in (recipe.data.labelled, recipe.data.validation)
+    parser.add_argument(
+        "recipe",
+        nargs="+",
+        metavar="RECIPE | key=value",
+        help="files whose settings add up, such as a method's and a data set's, and single settings; the last one wins",
     )
-    require("torch", "train")
-    from m3l_core.trainer.export import export_bundle
-    from m3l_core.trainer.trainer import SupervisedTrainer
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the recipe's index files")
+    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoint, report and bundle")
+    parser.add_argument("--workers", type=int, default=2, help="processes that load images")
+    parser.add_argument("--cache-gb", type=float, default=1.0, help="memory for decoded images")
+    parser.add_argument("--no-tensorboard", action="store_true", help="write no curves for TensorBoard")
+    arguments = parser.parse_args()
+    console = Console(force_terminal=sys.stdout.isatty())
+    log_to(console)
 
-    trainer = SupervisedTrainer(recipe, labelled, validation, arguments.output, arguments.workers)
-    network = trainer.run()
-    bundle = export_bundle(network, recipe, trainer.history, shlex.join(sys.argv), arguments.output / "bundle")
-    print(f"bundle: {bundle.folder}")
+    overrides = [part for part in arguments.recipe if "=" in part]
+    recipe = load_recipe([Path(part) for part in arguments.recipe if "=" not in part], overrides)
+    require("torch", "train")
+    from m3l_core.trainer.data import read_data
+    from m3l_core.trainer.distributed import Ranks
+    from m3l_core.trainer.export import export_bundle
+    from m3l_core.trainer.provenance import Provenance
+    from m3l_core.trainer.reporting.console import console_monitor
+    from m3l_core.trainer.reporting.report import HistoryFile, write_report
+    from m3l_core.trainer.reporting.tensorboard import tensorboard_monitors
+    from m3l_core.trainer.trainer import Trainer
+
+    output: Path = arguments.output
+    ranks = Ranks.join()
+    curves = not arguments.no_tensorboard and ranks.rank == 0
+    with console_monitor(console) as shown:
+        trainer = Trainer(
+            recipe,
+            read_data(recipe, arguments.data),
+            output,
+            workers=arguments.workers,
+            cache_bytes=int(arguments.cache_gb * 2**30),
+            ranks=ranks,
+            # The console last: it measures how long an evaluation takes, with the pictures of it.
+            monitors=(
+                HistoryFile(output / "history.json"),
+                *(tensorboard_monitors(output / "tensorboard") if curves else ()),
+                shown,
+            ),
+        )
+        network = trainer.run()
+    if ranks.rank == 0:
+        provenance = Provenance.of(recipe, trainer.data, shlex.join(sys.argv), trainer.start_weights)
+        bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
+        page = write_report(trainer, provenance)
+        print(f"bundle: {bundle.folder}\nreport: {page}")
+    ranks.leave()
+
+
+def log_to(console: Console) -> None:
+    """Lines above the progress bar of a terminal; elsewhere plain ones, to stderr."""
+    if console.is_interactive:
+        handler = RichHandler(console=console, show_level=False, show_path=False, log_time_format="%H:%M:%S")
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except M3LError as error:
-        sys.exit(f"train: {error}")
+    run(main)

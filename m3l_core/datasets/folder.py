@@ -1,8 +1,9 @@
-"""Labelled frames in folders, listed by an index file.
+"""Frames in folders, listed by an index file.
 
 The index is a JSON list of ``{"color": PATH, "depth": PATH, "label": PATH, "recording": NAME}``, paths relative to
-the index file; ``room`` is read as another word for ``recording``. Color is jpeg or png, depth is 16-bit png in
-millimetres with 0 = invalid (REP 118), labels are 8-bit png with 255 = unlabelled.
+the index file; ``room`` is read as another word for ``recording``. A modality that is null was missing at that
+instant; a frame without ``label`` is unlabelled. Color is jpeg or png, depth is 16-bit png in millimetres with
+0 = invalid (REP 118) or 32-bit tif in metres, labels are 8-bit png with 255 = unlabelled.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
+from m3l_core.labels import IGNORE
+from m3l_core.modalities import ColorModality, DepthModality, Modality
+
+Kind = Literal["color", "depth", "label"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,8 @@ class Sample:
     """Files of one instant."""
 
     images: dict[str, Path]
-    """Modality -> file."""
-    label: Path
+    """Modality -> file; what was missing at that instant is not in it."""
+    label: Path | None
     recording: str
 
 
@@ -36,57 +41,98 @@ def read_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> li
     Raises:
         DatasetError: the index cannot be read, an entry lacks a field, or a file is missing.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read as an index of frames: {error}") from error
-    if not isinstance(entries, list) or not entries:
-        raise DatasetError(f"{path}: expected a JSON list with at least one frame, got {str(entries)[:40]}")
-    samples = [_sample(path, number, entry, modalities) for number, entry in enumerate(entries)]
-    files = [file for sample in samples for file in (*sample.images.values(), sample.label)]
+    samples = parse_index(path, modalities)
+    files = [file for sample in samples for file in (*sample.images.values(), sample.label) if file is not None]
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise DatasetError(f"{path} names {len(missing)} files that do not exist, the first is {missing[0]}")
     return samples
 
 
+def parse_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> list[Sample]:
+    """Read an index file without looking for the files it names.
+
+    Raises:
+        DatasetError: the index cannot be read or an entry lacks a field.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as an index of frames: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise DatasetError(f"{path}: expected a JSON list with at least one frame, got {str(entries)[:40]}")
+    return [_sample(path, number, entry, modalities) for number, entry in enumerate(entries)]
+
+
 def _sample(path: Path, number: int, entry: Any, modalities: Sequence[str]) -> Sample:
-    recording = entry.get("recording", entry.get("room")) if isinstance(entry, dict) else None
-    wanted = (*modalities, "label")
-    if recording is None or any(not isinstance(entry.get(field), str) for field in wanted):
-        raise DatasetError(f"{path}: entry {number} needs {', '.join(wanted)} and recording, got {entry!r}")
-    images = {name: path.parent / entry[name] for name in modalities}
-    return Sample(images, path.parent / entry["label"], str(recording))
+    if not isinstance(entry, dict):
+        raise DatasetError(f"{path}: entry {number} should be a mapping, got {entry!r}")
+    recording = entry.get("recording", entry.get("room"))
+    files = {field: entry.get(field) for field in (*modalities, "label")}
+    mistyped = [field for field, file in files.items() if not (file is None or isinstance(file, str))]
+    if recording is None or mistyped or any(name not in entry for name in modalities):
+        raise DatasetError(f"{path}: entry {number} needs {', '.join(modalities)} and recording, got {entry!r}")
+    images = {name: path.parent / file for name in modalities if (file := files[name]) is not None}
+    if not images:
+        raise DatasetError(f"{path}: entry {number} has none of {', '.join(modalities)}")
+    label = files["label"]
+    return Sample(images, None if label is None else path.parent / label, str(recording))
 
 
-def read_image(path: Path, modality: str) -> NDArray[Any]:
-    """Read color as (H, W, 3) uint8 RGB, anything else as (H, W) as stored.
+def kind_of(modality: Modality) -> Kind:
+    """How the files of a modality are to be read."""
+    return "color" if isinstance(modality, ColorModality) else "depth"
+
+
+def read_image(path: Path, kind: Kind) -> NDArray[Any]:
+    """Read an image file.
+
+    Args:
+        path: the file.
+        kind: ``color`` gives (H, W, 3) uint8 RGB; ``depth``, or any other distance, (H, W) uint16 [mm] or float32
+            [m]; ``label`` (H, W) uint8.
 
     Raises:
         DatasetError: the file is not an image of that kind.
     """
-    if modality == "color":
+    if kind == "color":
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:
             return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     else:
         pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        wanted = np.uint8 if modality == "label" else np.uint16
-        if pixels is not None and pixels.ndim == 2 and pixels.dtype == wanted:
+        wanted = (np.uint8,) if kind == "label" else (np.uint16, np.float32)
+        if pixels is not None and pixels.ndim == 2 and pixels.dtype in wanted:
             return pixels
     found = "no image" if pixels is None else f"{pixels.shape} {pixels.dtype}"
-    raise DatasetError(f"{path}: expected a {modality} image, found {found}")
+    raise DatasetError(f"{path}: expected a {kind} image, found {found}")
 
 
-def read_sample(sample: Sample) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
-    """Images by modality and the label image, all of one size.
+def read_sample(
+    sample: Sample,
+    modalities: Sequence[Modality] = (ColorModality(), DepthModality()),
+    num_classes: int | None = None,
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8] | None]:
+    """Images by modality and the label image if there is one, all of one size.
 
     Raises:
-        DatasetError: a file is unreadable or the sizes differ.
+        DatasetError: a file is unreadable, the sizes differ, or a label is not below ``num_classes``.
     """
-    images = {name: read_image(path, name) for name, path in sample.images.items()}
-    label = read_image(sample.label, "label")
-    for name, image in images.items():
-        if image.shape[:2] != label.shape:
-            raise DatasetError(f"{sample.images[name]} is {image.shape[:2]}, its label {label.shape}: register them")
+    images = {
+        modality.name: read_image(sample.images[modality.name], kind_of(modality))
+        for modality in modalities
+        if modality.name in sample.images
+    }
+    label = None if sample.label is None else read_image(sample.label, "label")
+    sizes = {str(sample.images[name]): image.shape[:2] for name, image in images.items()}
+    if label is not None:
+        sizes[str(sample.label)] = label.shape
+        known = IGNORE if num_classes is None else num_classes
+        if (unknown := label[(label >= known) & (label != IGNORE)]).size:
+            raise DatasetError(
+                f"{sample.label} has the class id {unknown.max()}, but there are {known} classes: "
+                f"expected 0 to {known - 1}, and {IGNORE} where nothing is labelled"
+            )
+    if len(set(sizes.values())) > 1:
+        raise DatasetError(f"images of one instant differ in size, register them: {sizes}")
     return images, label

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from m3l_core.datasets.folder import Kind, Sample, kind_of, read_image
 from m3l_core.errors import DatasetError
+from m3l_core.false_color import false_color
 from m3l_core.labels import IGNORE, LabelSet
-from m3l_core.modalities import ColorModality, HeightModality, Modality
-from m3l_core.preprocessing import height_above_lowest, metric_depth
+from m3l_core.modalities import ColorModality, Modality
 
 CELL = (150, 200)
 """(H, W) of one image in the sheet."""
@@ -44,7 +44,7 @@ def _row(sample: Sample, modalities: Sequence[Modality], labels: LabelSet | None
     under: _Rgb | None = None
     for modality in modalities:
         image = _read(sample.images.get(modality.name), kind_of(modality))
-        cells.append(_note(f"no {modality.name}") if image is None else _fit(_visible(modality, image)))
+        cells.append(_note(f"no {modality.name}") if image is None else _fit(false_color(modality, image)))
         if under is None and image is not None and isinstance(modality, ColorModality):
             under = cells[-1]
     label = _read(sample.label, "label")
@@ -59,19 +59,6 @@ def _read(path: Path | None, kind: Kind) -> NDArray[Any] | None:
         return read_image(path, kind)
     except DatasetError:
         return None
-
-
-def _visible(modality: Modality, image: NDArray[Any]) -> _Rgb:
-    if isinstance(modality, ColorModality):
-        return image.astype(np.uint8, copy=False)
-    if isinstance(modality, HeightModality):
-        distance_m, valid = height_above_lowest(image)
-        share = distance_m / modality.max_m
-    else:
-        distance_m, valid = metric_depth(image)
-        share = 1.0 - (distance_m - modality.near_m) / (modality.far_m - modality.near_m)
-    colored = cv2.applyColorMap((255 * share.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return np.where(valid[..., None], colored[..., ::-1], 0).astype(np.uint8)
 
 
 def _overlay(label: NDArray[np.uint8], under: _Rgb | None, labels: LabelSet | None) -> _Rgb:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from m3l_core.evaluation.conditions import MISSING
 from m3l_core.evaluation.report import Subject
 from m3l_core.evaluation.robustness import Example, RobustnessResult, Score
+from m3l_core.false_color import false_color
 from m3l_core.files import replacing_file
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import mm_robust, subset_key, subsets
-from m3l_core.modalities import ColorModality, HeightModality, Modality
-from m3l_core.preprocessing import height_above_lowest, metric_depth
+from m3l_core.modalities import Modality
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -124,28 +123,13 @@ def _broken(title: str, width: int) -> list[str]:
 def _row(example: Example, modalities: Sequence[Modality], labels: LabelSet, keys: Sequence[str], width: int) -> Image:
     tile = width // (len(modalities) + 1 + len(keys))
     size = round(tile * example.truth.shape[0] / example.truth.shape[1]), tile
-    tiles = [_resized(_view(modality, example.images.get(modality.name)), size) for modality in modalities]
+    seen = [(modality, example.images.get(modality.name)) for modality in modalities]
+    tiles = [_resized(None if image is None else false_color(modality, image), size) for modality, image in seen]
     labelled = [example.truth, *(example.labels.get(key) for key in keys)]
     tiles += [
         _resized(None if found is None else labels.colorize(found), size, cv2.INTER_NEAREST) for found in labelled
     ]
     return np.hstack(tiles)
-
-
-def _view(modality: Modality, image: NDArray[Any] | None) -> Image | None:
-    """Color as it is; depth and height in false colors, near or high is red, black where invalid."""
-    if image is None or isinstance(modality, ColorModality):
-        return image
-    if isinstance(modality, HeightModality):
-        height_m, valid = height_above_lowest(image)
-        redness = height_m / modality.max_m
-    else:
-        depth_m, valid = metric_depth(image)
-        redness = (modality.far_m - depth_m) / (modality.far_m - modality.near_m)
-    scaled = (255 * redness.clip(0, 1)).astype(np.uint8)
-    view = cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(np.uint8)
-    view[~valid] = 0
-    return view
 
 
 def _resized(image: Image | None, size: tuple[int, int], interpolation: int = cv2.INTER_AREA) -> Image:

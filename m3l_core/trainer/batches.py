@@ -1,63 +1,206 @@
-"""Training samples as a function of (seed, position): the order and every view survive a restart."""
+"""Training samples as a function of (seed, position): the order and every view survive a restart.
+
+Legend: B samples, M modalities, H x W pixels, h x w = H/4 x W/4 tokens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from m3l_core.datasets.augmentation import jitter, random_view
+from m3l_core.datasets.augmentation import View
+from m3l_core.datasets.disturbances import add_noise, disturb, jitter, random_box
 from m3l_core.datasets.folder import Sample, read_sample
+from m3l_core.errors import M3LError
+from m3l_core.labels import IGNORE
 from m3l_core.preprocessing import normalize
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.masking import draw_present, draw_tokens
 from m3l_core.trainer.recipe import Phase, Recipe
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""images (B, M, 3, H, W) float32, present (B, M) bool, label (B, H, W) int64."""
+Images = dict[str, NDArray[Any]]
+Position = tuple[int, int]
+"""(0 labelled or 1 unlabelled, how many of that list were drawn before)."""
+
+
+class Batch(NamedTuple):
+    """Labelled samples, then unlabelled ones."""
+
+    weak: Tensor
+    """(B, M, 3, H, W) float32: what the teacher sees."""
+    strong: Tensor
+    """(B, M, 3, H, W) float32: what the student sees."""
+    recorded: Tensor
+    """(B, M) bool: which modalities the sample has."""
+    present: Tensor
+    """(B, M) bool: which of them the student keeps."""
+    kept: Tensor
+    """(B, M, h, w) bool: which tokens of those it keeps."""
+    label: Tensor
+    """(B, H, W) uint8; 255 all over an unlabelled sample."""
+    inside: Tensor
+    """(B, H, W) bool: where the view shows the image."""
+    mixed: Tensor
+    """(B, H, W) bool: where the student sees the sample's neighbour instead."""
+    source: Tensor
+    """(B, 2) int64: list and place in it."""
 
 
 class TrainingSamples(Dataset[Batch]):
-    """An endless shuffled stream of augmented samples, addressed by position."""
+    """Two endless shuffled streams of augmented samples, labelled and unlabelled, addressed by position.
 
-    def __init__(self, samples: Sequence[Sample], recipe: Recipe, phase: Phase) -> None:
-        self.samples = samples
+    Args:
+        lists: labelled and unlabelled samples.
+        recipe: the whole of it: seed, modalities, augmentation, method.
+        phase: size and scale of the views.
+        cache_bytes: decoded images are kept in memory up to so much.
+    """
+
+    def __init__(
+        self, lists: tuple[Sequence[Sample], Sequence[Sample]], recipe: Recipe, phase: Phase, cache_bytes: int = 0
+    ) -> None:
+        self.lists = lists
         self.recipe = recipe
         self.phase = phase
-        self.modalities = {modality.name: modality for modality in recipe.modalities}
+        self.cache_left = cache_bytes
+        self.cache: dict[Position, tuple[Images, NDArray[np.uint8] | None]] = {}
 
-    def __getitem__(self, position: int) -> Batch:
-        recipe = self.recipe
-        epoch, place = divmod(position, len(self.samples))
-        order = np.random.default_rng([recipe.seed, 0, epoch]).permutation(len(self.samples))
-        random = np.random.default_rng([recipe.seed, 1, position])
-        images, label = read_sample(self.samples[order[place]])
-        change = recipe.augmentation
-        images, label = random_view(
-            images, label, self.modalities, self.phase.crop, self.phase.scale, change.flip, random
+    def __getitem__(self, position: Position) -> Batch:
+        recipe, method, phase = self.recipe, self.recipe.method, self.phase
+        stream, number = position
+        epoch, place = divmod(number, len(self.lists[stream]))
+        order = np.random.default_rng([recipe.seed, 0, stream, epoch]).permutation(len(self.lists[stream]))
+        source = (stream, int(order[place]))
+        # A generator for each purpose, so that one option of a method does not change what another draws.
+        geometry, exposure, dropout, disturbance, mixing = (
+            np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in range(1, 6)
         )
-        stacked = [
-            normalize(modality, jitter(modality, images[name], change.color_jitter, change.depth_jitter, random))
-            for name, modality in self.modalities.items()
-        ]
-        present = np.ones(len(stacked), np.bool_)
-        if len(stacked) > 1 and random.random() < recipe.modality_dropout:
-            present[random.integers(len(stacked))] = False
-        return torch.from_numpy(np.stack(stacked)), torch.from_numpy(present), torch.from_numpy(label).long()
+        images, label = self._read(source)
+        change = recipe.augmentation
+        size = next(iter(images.values())).shape[:2]
+        view = View.draw((size[0], size[1]), phase.crop, phase.scale, change.flip, geometry)
+        weak = np.zeros((len(recipe.modalities), 3, *phase.crop), np.float32)
+        strong = weak.copy()
+        # Labelled frames are few and certain: they are seen as they are.
+        disturbed = stream == 1
+        noisy = disturbed and disturbance.random() < method.noise
+        for index, modality in enumerate(recipe.modalities):
+            if modality.name not in images:
+                continue
+            image = view.of_image(modality, images[modality.name])
+            image = jitter(modality, image, change.color_jitter, change.depth_jitter, exposure)
+            normalize(modality, image, out=weak[index])
+            if disturbed and method.strong_view is not None:
+                image = disturb(modality, image, method.strong_view, disturbance)
+            normalize(modality, image, out=strong[index])
+            if noisy:
+                add_noise(strong[index], disturbance)
+        recorded = np.array([modality.name in images for modality in recipe.modalities])
+        dropped = method.modality_dropout
+        present, partial = draw_present(recorded, recipe.modality_names, dropped, dropout)
+        kept = draw_tokens(partial, phase.crop, dropped, dropout)
+        mixed = np.zeros(phase.crop, np.bool_)
+        if disturbed and mixing.random() < method.cutmix:
+            top, left, height, width = random_box(phase.crop, (0.1, 0.4), mixing)
+            mixed[top : top + height, left : left + width] = True
+        unlabelled = np.full(phase.crop, IGNORE, np.uint8)
+        seen_label = unlabelled if label is None else view.of_label(label)
+        arrays = (weak, strong, recorded, present, kept, seen_label, view.inside(), mixed, np.array(source))
+        return Batch._make(map(torch.from_numpy, arrays))
+
+    def __getitems__(self, positions: Sequence[Position]) -> list[Batch] | M3LError:
+        """The samples of a batch; an error is handed on as it is, which a worker would raise with its own traceback."""
+        try:
+            return [self[position] for position in positions]
+        except M3LError as error:
+            return error
+
+    def _read(self, source: Position) -> tuple[Images, NDArray[np.uint8] | None]:
+        if source not in self.cache:
+            sample = self.lists[source[0]][source[1]]
+            images, label = read_sample(sample, self.recipe.modalities, len(self.recipe.labels))
+            needed = sum(image.nbytes for image in (*images.values(), label) if image is not None)
+            if needed > self.cache_left:
+                return images, label
+            self.cache_left -= needed
+            self.cache[source] = images, label
+        return self.cache[source]
 
 
-def training_batches(samples: Sequence[Sample], recipe: Recipe, start: int, workers: int) -> Iterator[Batch]:
-    """Batches of iteration ``start`` and after, phase by phase."""
-    position = 0
+def training_batches(
+    lists: tuple[Sequence[Sample], Sequence[Sample]],
+    recipe: Recipe,
+    start: int,
+    workers: int,
+    ranks: Ranks,
+    cache_bytes: int = 0,
+) -> Iterator[Batch]:
+    """This rank's part of the batches of iteration ``start`` and after, phase by phase.
+
+    Args:
+        lists: labelled and unlabelled samples.
+        recipe: its phases and its seed decide every batch.
+        start: first iteration, counted over all phases.
+        workers: processes that load images; 0 loads them in this one.
+        ranks: the processes that share a batch.
+        cache_bytes: memory for decoded images, of all workers together.
+
+    Raises:
+        DatasetError: an image cannot be used.
+        RecipeError: a batch cannot be shared evenly.
+    """
+    first = 0
     for phase in recipe.phases:
         skipped = min(start, phase.iterations)
         start -= skipped
-        positions = range(position + skipped * phase.batch, position + phase.iterations * phase.batch)
-        position += phase.iterations * phase.batch
-        if positions:
-            dataset = TrainingSamples(samples, recipe, phase)
+        with_unlabelled = recipe.method.pseudo_labels != "none" and bool(lists[1])
+        batches = [
+            [
+                (stream, number)
+                for stream in ((0, 1) if with_unlabelled else (0,))
+                for number in ranks.share(range(first + step * phase.batch, first + (step + 1) * phase.batch))
+            ]
+            for step in range(skipped, phase.iterations)
+        ]
+        first += phase.iterations * phase.batch
+        if batches:
+            dataset = TrainingSamples(lists, recipe, phase, cache_bytes // max(1, workers))
             # A generator of its own: else every start of a loader draws from the one that drives the training.
-            yield from DataLoader(
-                dataset, phase.batch, sampler=positions, num_workers=workers, generator=torch.Generator()
+            loader: Iterable[Batch | M3LError] = DataLoader(
+                dataset,
+                batch_sampler=batches,
+                num_workers=workers,
+                generator=torch.Generator(),
+                worker_init_fn=_leave_signals_to_the_trainer,
+                collate_fn=_stack,
             )
+            for batch in loader:
+                if isinstance(batch, M3LError):
+                    raise batch
+                yield batch
+
+
+def _stack(samples: list[Batch] | M3LError) -> Batch | M3LError:
+    return samples if isinstance(samples, M3LError) else Batch._make(map(torch.stack, zip(*samples, strict=True)))
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach every process; the trainer ends its workers when its state is saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_the_trainer_says, daemon=True).start()
+
+
+def _end_when_the_trainer_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

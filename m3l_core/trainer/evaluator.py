@@ -1,10 +1,13 @@
-"""mIoU of a network for every subset of its modalities."""
+"""What a network makes of every subset of its modalities: labels, and their mIoU."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from m3l_core.datasets.folder import Sample, read_sample
 from m3l_core.frames import Frame, FrameSet
@@ -12,36 +15,74 @@ from m3l_core.metrics import ConfusionMatrix, subset_key, subsets
 from m3l_core.modalities import Modality
 from m3l_core.model.network import LinearFusionSegFormer, winning_classes
 from m3l_core.preprocessing import prepare
+from m3l_core.trainer.distributed import Ranks
 
 
 @torch.no_grad()
+def label_subsets(
+    network: LinearFusionSegFormer,
+    images: Mapping[str, NDArray[Any]],
+    modalities: Sequence[Modality],
+    input_size: tuple[int, int],
+    size: tuple[int, int],
+    mixed_precision: bool = False,
+) -> dict[str, NDArray[np.uint8]]:
+    """Label one frame with each subset of its modalities present; missing: learnt mask token.
+
+    Args:
+        network: in eval mode.
+        images: as sensors deliver them, by modality; those that the frame lacks are left out.
+        modalities: of the network.
+        input_size: (H, W) of the network's input.
+        size: (H, W) of the labels.
+        mixed_precision: run in bfloat16 where that is safe.
+
+    Returns:
+        Subset, such as ``color+depth`` -> (H, W) uint8; without the subsets of which the frame has nothing.
+    """
+    names = [modality.name for modality in modalities]
+    chosen = subsets(names)
+    frames = FrameSet(names[0], {name: Frame(name, 0, image) for name, image in images.items()})
+    prepared = prepare(frames, modalities, input_size)
+    present = torch.tensor([[name in subset for name in names] for subset in chosen])
+    present &= torch.from_numpy(prepared.present)
+    usable = present.any(dim=1).nonzero().flatten().tolist()
+    device = network.alpha.device
+    present = present[usable].to(device)
+    batch = torch.from_numpy(prepared.images).to(device).expand(len(usable), -1, -1, -1, -1)
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+        streams = network(batch, present)
+    labels = winning_classes(network.ensemble(streams.float(), present), size).to(torch.uint8).cpu().numpy()
+    return {subset_key(chosen[index]): of_subset for index, of_subset in zip(usable, labels, strict=True)}
+
+
 def evaluate(
     network: LinearFusionSegFormer,
     samples: Sequence[Sample],
     modalities: Sequence[Modality],
     size: tuple[int, int],
     mixed_precision: bool = False,
+    ranks: Ranks | None = None,
 ) -> dict[str, ConfusionMatrix]:
-    """Label every sample with each subset present (missing: learnt mask token), at the size of its label.
+    """Label every sample with each subset present, at the size of its label.
+
+    The ranks take turns with the samples and sum their counts, so the figures are those of one process.
 
     Returns:
         Subset, such as ``color+depth`` -> confusion matrix over all samples.
     """
+    ranks = ranks or Ranks()
     was_training = network.training
     network.eval()
-    names = [modality.name for modality in modalities]
-    chosen = subsets(names)
-    present = torch.tensor([[name in subset for name in names] for subset in chosen])
-    matrices = [ConfusionMatrix(network.config.num_classes) for _ in chosen]
-    for sample in samples:
-        images, label = read_sample(sample)
-        frames = FrameSet(names[0], {name: Frame(name, 0, image) for name, image in images.items()})
-        model_input = torch.from_numpy(prepare(frames, modalities, size).images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision):
-            streams = network(model_input.expand(len(chosen), -1, -1, -1, -1), present)
-        ensemble = network.ensemble(streams.float(), present)
-        predicted = winning_classes(ensemble, (label.shape[0], label.shape[1])).to(torch.uint8).numpy()
-        for matrix, labels in zip(matrices, predicted, strict=True):
-            matrix.add(label, labels)
+    keys = [subset_key(subset) for subset in subsets([modality.name for modality in modalities])]
+    matrices = {key: ConfusionMatrix(network.config.num_classes) for key in keys}
+    for sample in samples[ranks.rank :: ranks.count]:
+        images, label = read_sample(sample, modalities, network.config.num_classes)
+        assert label is not None
+        label_size = (label.shape[0], label.shape[1])
+        for key, labels in label_subsets(network, images, modalities, size, label_size, mixed_precision).items():
+            matrices[key].add(label, labels)
     network.train(was_training)
-    return {subset_key(subset): matrix for subset, matrix in zip(chosen, matrices, strict=True)}
+    for matrix in matrices.values():
+        matrix.counts = ranks.sum(torch.from_numpy(matrix.counts).to(network.alpha.device)).cpu().numpy()
+    return matrices

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
+from m3l_core.metrics import mm_robust
 from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.trainer.provenance import Provenance
 from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.reporting.progress import MEAN
+
+_MISSING = {"mask_token": "is fed as the learnt mask token", "no_stream": "is left out of the network"}
 
 
 def export_bundle(
-    network: LinearFusionSegFormer, recipe: Recipe, history: list[dict[str, Any]], command: str, folder: Path
+    network: LinearFusionSegFormer, recipe: Recipe, history: list[dict[str, Any]], provenance: Provenance, folder: Path
 ) -> ModelBundle:
-    """Write ``network`` with all that the robot must know; the last entry of ``history`` is its measured mIoU."""
-    miou: dict[str, float] = history[-1]["miou"]
+    """Write ``network`` with all that the robot must know; the last entry of ``history`` is its measured mIoU.
+
+    Raises:
+        BundleError: a weight is not finite; nothing is written then.
+    """
     description = BundleDescription(
         name=recipe.name,
         network=network.config,
@@ -22,43 +31,41 @@ def export_bundle(
         modalities=recipe.modalities,
         input_height=recipe.input_height,
         input_width=recipe.input_width,
-        training={
-            "command": command,
-            "recipe": recipe.name,
-            "seed": recipe.seed,
-            "iterations": recipe.iterations,
-            "labelled": recipe.data.labelled,
-            "validation": recipe.data.validation,
-            "start_weights": "random",
-        },
-        miou=miou,
+        training=provenance.model_dump(mode="json"),
+        miou=history[-1]["miou"],
     )
     weights = {
         name: tensor.float().numpy()
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    return save_bundle(folder, description, weights, _card(description, recipe))
+    return save_bundle(folder, description, weights, _card(description, recipe.description, provenance))
 
 
-def _card(description: BundleDescription, recipe: Recipe) -> str:
-    rows = "\n".join(f"| {subset.replace('+', ' and ')} | {value:.3f} |" for subset, value in description.miou.items())
+def _card(description: BundleDescription, told: str, provenance: Provenance) -> str:
+    start = provenance.start_weights
+    facts = {
+        "network": f"Linear Fusion SegFormer, encoder {description.network.encoder}",
+        "input": f"{', '.join(description.modality_names)}; {description.input_width}x{description.input_height}",
+        "classes": ", ".join(description.labels.names),
+        **provenance.rows(),
+        "command": f"`{provenance.command}`",
+        "licence": start.licence + ("" if start.commercial else ": no commercial use, as far as is known"),
+    }
+    notice = f"\n> **Note.** {start.notice}\n" if start.notice else ""
+    miou = {subset.replace("+", " and "): f"{value:.3f}" for subset, value in description.miou.items()}
     return f"""# Model card: {description.name}
 
-{recipe.description}.
+{told}.
+{notice}
+{_table(("", ""), facts)}
 
-| | |
-|---|---|
-| network | Linear Fusion SegFormer, encoder {description.network.encoder}, start weights random |
-| input | {", ".join(description.modality_names)}; {description.input_width}x{description.input_height} |
-| classes | {", ".join(description.labels.names)} |
-| trained on | `{recipe.data.labelled}`, {recipe.iterations} iterations, seed {recipe.seed} |
-| command | `{description.training["command"]}` |
-| licence | Apache-2.0 |
+Mean IoU on `{provenance.validation}`; a missing modality {_MISSING[description.network.missing]}:
 
-Mean IoU on `{recipe.data.validation}`; a missing modality is fed as the learnt mask token:
-
-| sensors | mIoU |
-|---|---|
-{rows}
+{_table(("sensors", "mIoU"), miou | {MEAN: f"{mm_robust(description.miou):.3f}"})}
 """
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, str]) -> str:
+    lines = [head, ("---", "---"), *rows.items()]
+    return "\n".join(f"| {left} | {right} |" for left, right in lines)

@@ -4,88 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from m3l_core.errors import RecipeError
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import InputSide, Modalities
-from m3l_core.model.config import EncoderConfig, EncoderName
+from m3l_core.model.config import Encoder
+from m3l_core.trainer.method import Method, Share, Strict
 
 _Positive = Annotated[int, Field(gt=0)]
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Seed = Annotated[int, Field(ge=0)]
+_CropSide = Annotated[int, Field(ge=32)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(_Strict):
+class Data(Strict):
     """Index files, relative to the data folder given on the command line."""
 
     labelled: str
     validation: str
+    unlabelled: str | None = None
+    label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the recordings in ``labelled`` that keep their labels; the frames of the others join ``unlabelled``."""
+    label_seed: _Seed = 0
+    """Draws those recordings."""
 
 
-class Phase(_Strict):
+class Phase(Strict):
     """A part of the training with its own view of the images."""
 
     iterations: _Positive
     batch: _Positive
-    crop: tuple[_Positive, _Positive]
+    """Labelled frames of an iteration; where pseudo labels are used, as many unlabelled frames come along."""
+    crop: tuple[_CropSide, _CropSide]
     """(H, W) of what the network sees."""
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     """Images are scaled by a factor drawn from this range, then cropped or padded."""
 
 
-class Augmentation(_Strict):
+class Augmentation(Strict):
     """Disturbances; geometry is shared by the modalities and the labels."""
 
-    flip: _Share = 0.5
-    color_jitter: _Share = 0.4
+    flip: Share = 0.5
+    color_jitter: Share = 0.4
     """Largest relative change of brightness, contrast and saturation."""
-    depth_jitter: _Share = 0.1
+    depth_jitter: Share = 0.1
     """Largest relative change of depth."""
 
 
-class Optimizer(_Strict):
+class Optimizer(Strict):
     """AdamW with linear warm-up, then polynomial decay to 0."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    head_factor: Annotated[float, Field(gt=0)] = 1.0
+    """The head's learning rate, relative to the encoder's."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_iterations: Annotated[int, Field(ge=0)] = 200
     power: Annotated[float, Field(gt=0)] = 0.9
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of all gradients together."""
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything that decides a training, but the place of the data and of the output."""
 
     name: str
     description: str
-    encoder: EncoderName | EncoderConfig = "mit_b0"
+    encoder: Encoder = "mit_b0"
     head_width: _Positive = 256
     modalities: Modalities
     labels: LabelSet
     input_height: InputSide
     input_width: InputSide
     data: Data
+    source: dict[str, Any] = Field(default_factory=dict)
+    """What an imported data set was made from, as its labels.yaml tells."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
-    modality_dropout: _Share = 0.67
-    """Share of the samples that lose one modality, drawn uniformly; 2/3 is the paper's choice of three."""
-    ohem_threshold: _Share = 0.7
+    start_weights: str = "random"
+    """``random``, the folder of a bundle, a checkpoint file, or a name on the Hugging Face hub;
+    ``load_start_weights`` describes them."""
+    method: Method = Method()
+    missing: Literal["mask_token", "no_stream"] = "mask_token"
+    """``no_stream``: a missing modality costs nothing, which halves the work with one camera left."""
+    ohem_threshold: Share = 0.7
     """Pixels whose true class is predicted with more than this are left out of the loss; 1 keeps all."""
-    drop_path: _Share = 0.1
+    drop_path: Share = 0.1
     """Stochastic depth; 0.1 is the paper's, for weights that start from ImageNet."""
-    head_dropout: _Share = 0.1
+    head_dropout: Share = 0.1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Of the averaged weights, which are evaluated and shipped."""
+    """Of the averaged weights, which label for a mean teacher, are evaluated and shipped."""
     mixed_precision: bool = True
     """Run the forward pass in bfloat16 where that is safe."""
-    seed: int = 0
+    compiled: bool = False
+    """Run the networks through ``torch.compile``: minutes at the start, faster steps on a GPU."""
+    seed: _Seed = 0
     evaluate_every: _Positive = 500
     checkpoint_every: _Positive = 100
 
@@ -98,6 +114,24 @@ class Recipe(_Strict):
         return tuple(modality.name for modality in self.modalities)
 
     @model_validator(mode="after")
+    def _dropout_names_modalities(self) -> Recipe:
+        dropout = self.method.modality_dropout
+        if dropout and isinstance(dropout.probability, dict):
+            if dropout.draw != "independent":
+                raise ValueError("a probability for each modality needs draw: independent")
+            if set(dropout.probability) != set(self.modality_names):
+                raise ValueError(
+                    f"modality_dropout names {sorted(dropout.probability)}, the modalities are {self.modality_names}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _ensemble_has_its_streams(self) -> Recipe:
+        if self.missing == "no_stream" and self.method.ensemble == "equal":
+            raise ValueError("ensemble: equal counts the streams of missing modalities, which no_stream has not")
+        return self
+
+    @model_validator(mode="after")
     def _warm_up_ends(self) -> Recipe:
         if self.optimizer.warmup_iterations >= self.iterations:
             raise ValueError(
@@ -106,24 +140,54 @@ class Recipe(_Strict):
         return self
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; each override is ``key=value`` with a dotted key, such as ``optimizer.learning_rate=3e-4``.
+def load_recipe(paths: Path | Sequence[Path], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from one file, or from several whose settings add up, the last one's first.
+
+    A file may extend another: ``extends: OTHER``, a path relative to it. Mappings are merged key by key; anything else
+    is replaced.
+
+    Args:
+        paths: such as a method's file and a data set's.
+        overrides: ``key=value`` with a dotted key, such as ``optimizer.learning_rate=3e-4``.
 
     Raises:
-        RecipeError: the file is unreadable, a key is unknown, or a value is out of range.
+        RecipeError: a file is unreadable, a key is unknown, or a value is out of range.
     """
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"recipe {path}: expected a mapping of settings")
+    paths = [paths] if isinstance(paths, Path) else paths
+    content: dict[str, Any] = {}
+    for path in paths:
+        _merge(content, _read(path, ()))
     for override in overrides:
         _apply(content, override)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"recipe {path}: {error}") from error
+        raise RecipeError(f"recipe {' + '.join(map(str, paths))}: {error}") from error
+
+
+def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    try:
+        own: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error}") from error
+    if not isinstance(own, dict):
+        raise RecipeError(f"recipe {path}: expected a mapping of settings")
+    if path.resolve() in extending:
+        raise RecipeError(f"recipe {path} extends itself")
+    base = own.pop("extends", None)
+    if base is None:
+        return own
+    content = _read(path.parent / str(base), (*extending, path.resolve()))
+    _merge(content, own)
+    return content
+
+
+def _merge(content: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            _merge(content[key], value)
+        else:
+            content[key] = value
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from m3l_core.false_color import false_color
 from m3l_core.files import replacing_file
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import ConfusionMatrix
+from m3l_core.modalities import DepthModality
 from m3l_core.streaming.stock_synchronizer import stock_sets
 from m3l_ros.demo.recording import PHASES, SENSOR_TOPICS, Instant
 
@@ -114,10 +116,7 @@ def write_picture(path: Path, instants: Sequence[Instant], masks: Masks, labels:
 
 def _row(instant: Instant, mask: NDArray[np.uint8] | None, labels: LabelSet) -> NDArray[np.uint8]:
     blank = np.full_like(instant.color, BACKGROUND)
-    near_mm, far_mm = 300, 6000
-    scaled = np.clip((instant.depth.astype(np.float32) - near_mm) / (far_mm - near_mm) * 255, 0, 255).astype(np.uint8)
-    depth = cv2.cvtColor(cv2.applyColorMap(255 - scaled, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(np.uint8)
-    depth[instant.depth == 0] = 0
+    depth = false_color(DepthModality(far_m=6.0), instant.depth)
     tiles = [
         _caption(blank.copy(), "no color") if "color" in instant.phase.silent else instant.color,
         _caption(blank.copy(), "no depth") if "depth" in instant.phase.silent else depth,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.modalities import ColorModality, DepthModality, Modality
-from m3l_core.preprocessing import metric_depth, normalize, prepare, resize
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
+from m3l_core.preprocessing import height_above_lowest, metric_depth, normalize, prepare, resize
 
 COLOR, METRIC, MIN_MAX = ColorModality(), DepthModality(), DepthModality(normalization="min_max")
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=8)
@@ -149,3 +149,78 @@ def test_a_modality_that_the_model_does_not_know_is_left_out(frames: dict[str, F
 def test_near_must_lie_before_far() -> None:
     with pytest.raises(ValidationError, match=r"near_m must be below far_m, got 3\.0 and 2\.0"):
         DepthModality(near_m=3, far_m=2)
+
+
+HEIGHT = HeightModality(max_m=40.0)
+
+
+@pytest.mark.filterwarnings("error")
+@given(height=DEPTH_MM | DEPTH_M)
+def test_any_height_gives_finite_input_in_range_and_tells_what_is_valid(height: NDArray[Any]) -> None:
+    channels = normalize(HEIGHT, height)
+    assert channels.shape == (3, *height.shape)
+    assert channels.dtype == np.float32
+    assert np.isfinite(channels).all()
+    assert abs(channels).max() <= 1 + 1e-5
+    invalid = height == 0 if height.dtype == np.uint16 else ~np.isfinite(height)
+    assert (channels[:, invalid] == 0).all()
+    np.testing.assert_array_equal(channels[2], (~invalid).astype(np.float32))
+
+
+@pytest.mark.filterwarnings("error")
+@given(height=DEPTH_M, above_sea=st.floats(-400, 4000))
+def test_only_the_height_above_the_lowest_pixel_counts(height: NDArray[np.float32], above_sea: float) -> None:
+    flat = np.where(np.isfinite(height), np.clip(height, -50, 50), height).astype(np.float32)
+    lifted = normalize(HEIGHT, flat + np.float32(above_sea))
+    np.testing.assert_allclose(lifted[0], normalize(HEIGHT, flat)[0], atol=1e-3)
+
+
+def test_heights_reach_from_the_ground_to_the_most_and_clip_beyond() -> None:
+    channels = normalize(HEIGHT, np.array([[-3.0, 17.0, 37.0, 90.0]], np.float32))
+    np.testing.assert_allclose(channels[0], [[-1, 0, 1, 1]], atol=1e-6)
+    middle = 2 * np.log1p(20) / np.log1p(40) - 1
+    np.testing.assert_allclose(channels[1], [[-1, middle, 1, 1]], atol=1e-6)
+
+
+def test_zero_and_below_are_heights_and_a_flat_frame_is_all_ground() -> None:
+    height_m, valid = height_above_lowest(np.array([[0.0, -2.5, np.nan, np.inf]], np.float32))
+    assert height_m.tolist() == [[2.5, 0, 0, 0]]
+    assert valid.tolist() == [[True, True, False, False]]
+    np.testing.assert_array_equal(normalize(HEIGHT, np.full((2, 3), 250.0, np.float32))[:, 0, 0], [-1, -1, 1])
+
+
+def test_a_frame_without_a_height_is_zero() -> None:
+    assert not normalize(HEIGHT, np.full((3, 4), np.nan, np.float32)).any()
+
+
+@given(height=DEPTH_MM | DEPTH_M)
+def test_heights_leave_their_input_alone(height: NDArray[Any]) -> None:
+    former = height.copy()
+    height_m, _ = height_above_lowest(height)
+    height_m[...] = -1
+    normalize(HEIGHT, height)
+    np.testing.assert_array_equal(height, former)
+
+
+@given(height=DEPTH_M, rows=st.integers(1, 12), columns=st.integers(1, 12))
+def test_resized_heights_hold_no_height_that_was_not_there(
+    height: NDArray[np.float32], rows: int, columns: int
+) -> None:
+    resized = resize(HEIGHT, height, (rows, columns))
+    assert resized.shape == (rows, columns)
+    assert set(resized.view(np.uint32).flat) <= set(height.view(np.uint32).flat)
+
+
+def test_color_depth_and_height_are_prepared_side_by_side(frames: dict[str, Frame]) -> None:
+    height = np.linspace(-5, 60, 48, dtype=np.float32).reshape(6, 8)
+    modalities: tuple[Modality, ...] = (COLOR, METRIC, HEIGHT)
+    prepared = prepare(FrameSet("color", frames | {"height": Frame("height", 1, height)}), modalities, (64, 96))
+    assert prepared.images.shape == (1, 3, 3, 64, 96)
+    assert prepared.present.all()
+    np.testing.assert_array_equal(prepared.images[0, 2], normalize(HEIGHT, resize(HEIGHT, height, (64, 96))))
+
+
+@pytest.mark.parametrize("most", [0.0, -1.0, 1e9, float("nan"), float("inf")])
+def test_the_most_height_must_be_one(most: float) -> None:
+    with pytest.raises(ValidationError, match="max_m"):
+        HeightModality(max_m=most)

@@ -10,29 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m3l_core.datasets.augmentation import jitter, random_view
+from m3l_core.datasets.augmentation import View
 from m3l_core.labels import IGNORE
-from m3l_core.modalities import ColorModality, DepthModality, Modality
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality
+from m3l_core.preprocessing import normalize
 
-COLOR, DEPTH = ColorModality(), DepthModality()
-MODALITIES: dict[str, Modality] = {"color": COLOR, "depth": DEPTH}
 SIZE = (40, 60)
 ROWS, COLUMNS = np.mgrid[: SIZE[0], : SIZE[1]]
-View = tuple[NDArray[Any], NDArray[Any], NDArray[np.uint8]]
+Seen = tuple[NDArray[Any], NDArray[Any], NDArray[np.uint8]]
 
 
 def view(
     seed: int, crop: tuple[int, int], scale: tuple[float, float], flip: float = 0.5, size: tuple[int, int] = SIZE
-) -> View:
+) -> Seen:
     """Red is 4 * row + 4, green is 4 * column + 4; depth is 100 * row + column + 1; the label is the column."""
     rows, columns = ROWS[: size[0], : size[1]], COLUMNS[: size[0], : size[1]]
     color = np.stack([4 * rows + 4, 4 * columns + 4, np.full_like(rows, 255)], axis=-1).astype(np.uint8)
     depth = (100 * rows + columns + 1).astype(np.uint16)
     label = columns.astype(np.uint8)
-    images, label = random_view(
-        {"color": color, "depth": depth}, label, MODALITIES, crop, scale, flip, np.random.default_rng(seed)
-    )
-    return images["color"], images["depth"], label
+    drawn = View.draw(size, crop, scale, flip, np.random.default_rng(seed))
+    seen = drawn.of_image(ColorModality(), color), drawn.of_image(DepthModality(), depth), drawn.of_label(label)
+    assert np.array_equal(drawn.inside(), seen[2] != IGNORE)
+    return seen
 
 
 CROPS = st.tuples(st.integers(1, 90), st.integers(1, 130))
@@ -102,37 +101,21 @@ def test_crops_reach_every_edge() -> None:
     assert corners == {1, 2, 101, 102}
 
 
-@settings(deadline=None)
-@given(SEEDS, st.floats(0, 1))
-def test_jittered_depth_is_one_scale_in_metres_and_holes_stay_holes(seed: int, amount: float) -> None:
-    depth_mm = np.array([[0, 500, 1000, 4000]], np.uint16)
-    changed = jitter(DEPTH, depth_mm, 0.4, amount, np.random.default_rng(seed))
-    assert changed.dtype == np.float32
-    factor = changed[0, 2]
-    assert 1 - amount - 1e-6 <= factor <= 1 + amount + 1e-6
-    np.testing.assert_allclose(changed, depth_mm * 0.001 * factor, rtol=1e-5)
-    assert depth_mm.tolist() == [[0, 500, 1000, 4000]]
+@pytest.mark.parametrize("base_m", [-3.0, 0.0, 250.0])
+def test_heights_are_measured_from_the_lowest_that_was_surveyed_and_not_from_the_padding(base_m: float) -> None:
+    height_m = (base_m + np.linspace(0, 20, 24).reshape(4, 6)).astype(np.float32)
+    height_mm = np.arange(1000, 25000, 1000, dtype=np.uint16).reshape(4, 6)
+    for image in (height_m, height_mm):
+        whole = normalize(HeightModality(), image)
+        padded = normalize(HeightModality(), View((4, 6), 0, 0, (8, 9), False).of_image(HeightModality(), image))
+        np.testing.assert_array_equal(padded[:, :4, :6], whole)
+        assert not padded[:, 4:].any()
+        assert not padded[:, :, 6:].any()
 
 
-@pytest.mark.parametrize("hole", [np.nan, np.inf, -1.0, 0.0])
-def test_holes_in_metric_depth_become_zero(hole: float) -> None:
-    depth_m = np.array([[hole, 1.0]], np.float32)
-    changed = jitter(DEPTH, depth_m, 0.0, 0.2, np.random.default_rng(0))
-    assert changed[0, 0] == 0
-    assert depth_m[0, 1] == 1.0
-
-
-@settings(deadline=None)
-@given(SEEDS)
-def test_jittered_color_keeps_its_shape_and_stays_in_range(seed: int) -> None:
-    color = np.random.default_rng(1).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    changed = jitter(COLOR, color, 0.9, 0.1, np.random.default_rng(seed))
-    assert changed.shape == color.shape
-    assert changed.dtype == np.uint8
-    assert not np.array_equal(changed, color)
-
-
-def test_no_jitter_changes_no_color_by_more_than_rounding() -> None:
-    color = np.random.default_rng(1).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    changed = jitter(COLOR, color, 0.0, 0.0, np.random.default_rng(0))
-    assert abs(changed.astype(int) - color).max() <= 1
+def test_an_orthophoto_is_padded_with_black() -> None:
+    padded = View((4, 6), 0, 0, (8, 9), True).of_image(ColorModality(), np.full((4, 6, 3), 200, np.uint8))
+    assert padded.dtype == np.uint8
+    assert (padded[:4, 3:] == 200).all()
+    assert not padded[4:].any()
+    assert not padded[:, :3].any()

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from support.rooms import SIZE, draw_room, write_images, write_rooms
 
-from m3l_core.datasets.folder import Sample, read_image, read_index, read_sample
+from m3l_core.datasets.folder import Sample, kind_of, parse_index, read_image, read_index, read_sample
 from m3l_core.errors import DatasetError
+from m3l_core.modalities import DepthModality, HeightModality
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_only_the_modalities_asked_for_are_needed(folder: Path) -> None:
         del entry["depth"]
     index = rewrite(folder, content)
     assert list(read_index(index, ("color",))[0].images) == ["color"]
-    with pytest.raises(DatasetError, match="entry 0 needs color, depth, label and recording"):
+    with pytest.raises(DatasetError, match="entry 0 needs color, depth and recording"):
         read_index(index)
 
 
@@ -72,9 +73,11 @@ def test_only_the_modalities_asked_for_are_needed(folder: Path) -> None:
         (b"\xff\xfe\x00", "cannot be read as an index"),
         (b"{}", "expected a JSON list"),
         (b"[]", "expected a JSON list"),
-        (b"[3]", "entry 0 needs"),
+        (b"[3]", "entry 0 should be a mapping, got 3"),
         (b'[{"color": 1, "depth": "d", "label": "l", "recording": "r"}]', "entry 0 needs"),
+        (b'[{"color": "c", "depth": "d", "label": 2, "recording": "r"}]', "entry 0 needs"),
         (b'[{"color": "c", "depth": "d", "label": "l"}]', "and recording"),
+        (b'[{"color": null, "depth": null, "recording": "r"}]', "entry 0 has none of color, depth"),
     ],
 )
 def test_an_index_that_is_none_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -83,10 +86,32 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path, content: bytes, reason
         read_index(tmp_path / "list.json")
 
 
+def test_what_was_missing_at_an_instant_is_not_in_its_sample(folder: Path) -> None:
+    content = entries(folder)
+    content[0]["depth"] = None
+    content[1]["color"] = None
+    content[2]["label"] = None
+    del content[1]["label"]
+    samples = read_index(rewrite(folder, content))
+    assert [sorted(sample.images) for sample in samples] == [["color"], ["depth"], ["color", "depth"]]
+    assert [sample.label is None for sample in samples] == [False, True, True]
+    images, label = read_sample(samples[1])
+    assert list(images) == ["depth"]
+    assert label is None
+    with pytest.raises(DatasetError, match="entry 1 has none of color"):
+        read_index(folder / "train.json", ("color",))
+
+
 @pytest.mark.parametrize("name", ["none.json", ""])
 def test_an_index_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError, match="cannot be read as an index"):
         read_index(tmp_path / name)
+
+
+def test_an_index_can_be_read_without_its_files(folder: Path) -> None:
+    known = read_index(folder / "train.json")
+    (folder / "depth/train_1.png").unlink()
+    assert parse_index(folder / "train.json") == known
 
 
 def test_missing_files_are_counted_before_training_begins(folder: Path) -> None:
@@ -94,6 +119,14 @@ def test_missing_files_are_counted_before_training_begins(folder: Path) -> None:
     (folder / "label/train_2.png").unlink()
     with pytest.raises(DatasetError, match=r"names 2 files that do not exist, the first is .*depth/train_1\.png"):
         read_index(folder / "train.json")
+
+
+@pytest.mark.parametrize("depth", [np.full((4, 5), 1234, np.uint16), np.full((4, 5), 1.5, np.float32)])
+def test_distances_are_millimetres_or_metres(tmp_path: Path, depth: Any) -> None:
+    path = tmp_path / ("image.png" if depth.dtype == np.uint16 else "image.tif")
+    assert cv2.imwrite(str(path), depth)
+    for modality in (DepthModality(), HeightModality()):
+        np.testing.assert_array_equal(read_image(path, kind_of(modality)), depth)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +150,15 @@ def test_an_image_of_another_kind_is_refused(tmp_path: Path, kind: str, image: A
 def test_images_of_one_instant_must_have_one_size(folder: Path) -> None:
     sample = read_index(folder / "train.json")[0]
     cv2.imwrite(str(sample.images["depth"]), np.zeros((30, 40), np.uint16))
-    with pytest.raises(DatasetError, match=r"train_0\.png is \(30, 40\), its label \(64, 96\): register them"):
+    with pytest.raises(DatasetError, match=r"differ in size, register them: .*train_0\.png': \(30, 40\)"):
         read_sample(sample)
+
+
+def test_labels_must_be_classes_where_their_number_is_known(folder: Path) -> None:
+    sample = read_index(folder / "train.json")[0]
+    read_sample(sample, num_classes=3)
+    with pytest.raises(DatasetError, match=r"has the class id 2, but there are 2 classes: expected 0 to 1, and 255"):
+        read_sample(sample, num_classes=2)
 
 
 def test_an_orientation_tag_turns_nothing_as_depth_and_labels_have_none(tmp_path: Path) -> None:

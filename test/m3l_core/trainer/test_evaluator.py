@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from m3l_core.bundle import ModelBundle  # noqa: E402
 from m3l_core.datasets.folder import Sample, read_image  # noqa: E402
 from m3l_core.engines.engine import load_engine  # noqa: E402
 from m3l_core.engines.torch_engine import load_network  # noqa: E402
+from m3l_core.errors import DatasetError  # noqa: E402
 from m3l_core.frames import Frame, FrameSet  # noqa: E402
 from m3l_core.segmenter import Segmenter  # noqa: E402
 from m3l_core.trainer.evaluator import evaluate  # noqa: E402
@@ -79,6 +81,27 @@ def test_samples_add_up(bundle: ModelBundle, rooms: Rooms) -> None:
     apart = [evaluate(network, [sample], described.modalities, described.input_size) for sample in rooms[1]]
     for subset, matrix in together.items():
         np.testing.assert_array_equal(matrix.counts, sum(part[subset].counts for part in apart))
+
+
+def test_a_frame_counts_for_the_subsets_of_which_it_has_something(bundle: ModelBundle, rooms: Rooms) -> None:
+    described, network = bundle.description, load_network(bundle)
+    whole, other = rooms[1]
+    partial = replace(other, images={"color": other.images["color"]})
+    together = evaluate(network, [whole, partial], described.modalities, described.input_size)
+    of_whole, of_other = (
+        evaluate(network, [sample], described.modalities, described.input_size) for sample in (whole, other)
+    )
+    for subset in ("color+depth", "color"):
+        expected = of_whole[subset].counts + of_other["color"].counts
+        np.testing.assert_array_equal(together[subset].counts, expected)
+    np.testing.assert_array_equal(together["depth"].counts, of_whole["depth"].counts)
+
+
+def test_a_label_that_is_no_class_is_refused_by_its_name(bundle: ModelBundle, rooms: Rooms, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "label.png"), np.full((64, 96), 4, np.uint8))
+    sample = replace(rooms[1][0], label=tmp_path / "label.png")
+    with pytest.raises(DatasetError, match=r"label\.png has the class id 4, but there are 4 classes"):
+        evaluate(load_network(bundle), [sample], bundle.description.modalities, bundle.description.input_size)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -6,43 +6,55 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.rooms import recipe
+from support.rooms import recipe, write_rooms
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
 from m3l_core.bundle import ModelBundle  # noqa: E402
-from m3l_core.datasets.folder import Sample, read_sample  # noqa: E402
+from m3l_core.datasets.folder import read_sample  # noqa: E402
 from m3l_core.engines.engine import load_engine  # noqa: E402
 from m3l_core.errors import BundleError  # noqa: E402
 from m3l_core.frames import Frame, FrameSet  # noqa: E402
 from m3l_core.model.network import LinearFusionSegFormer, upsample  # noqa: E402
+from m3l_core.model.start_weights import StartWeights, load_start_weights  # noqa: E402
 from m3l_core.preprocessing import prepare  # noqa: E402
+from m3l_core.trainer.data import read_data  # noqa: E402
 from m3l_core.trainer.export import export_bundle  # noqa: E402
-from m3l_core.trainer.trainer import SupervisedTrainer  # noqa: E402
+from m3l_core.trainer.provenance import Provenance  # noqa: E402
+from m3l_core.trainer.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-Rooms = tuple[list[Sample], list[Sample]]
 COMMAND = "training/train.py tiny.yaml --data rooms --output runs/tiny"
 
 
+TERMS = StartWeights(source="encoder.pth", licence="Some-1.0", commercial=False, notice="Research only.")
+
+
 @pytest.fixture(scope="module")
-def trained(rooms: Rooms, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> SupervisedTrainer:
-    run = SupervisedTrainer(recipe(), *rooms, tmp_path_factory.mktemp("run"), workers=0)
+def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    made = recipe(
+        data={"labelled": "train.json", "validation": "val.json", "label_fraction": 0.4, "label_seed": 2},
+        method={"pseudo_labels": "mean_teacher", "modality_dropout": {}},
+    )
+    folder = tmp_path_factory.mktemp("run")
+    run = Trainer(made, read_data(made, write_rooms(folder / "rooms")), folder, workers=0)
     run.run()
     return run
 
 
+def export(trained: Trainer, folder: Path, start_weights: StartWeights | None = None) -> ModelBundle:
+    provenance = Provenance.of(trained.recipe, trained.data, COMMAND, start_weights)
+    return export_bundle(trained.averaged_network.eval(), trained.recipe, trained.history, provenance, folder)
+
+
 @pytest.fixture
-def bundle(trained: SupervisedTrainer, tmp_path: Path) -> ModelBundle:
-    network = trained.averaged_network.eval()
-    return export_bundle(network, trained.recipe, trained.history, COMMAND, tmp_path / "bundle")
+def bundle(trained: Trainer, tmp_path: Path) -> ModelBundle:
+    return export(trained, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("there", [("color", "depth"), ("color",), ("depth",)], ids="+".join)
-def test_the_bundle_labels_as_the_network_did(
-    trained: SupervisedTrainer, bundle: ModelBundle, rooms: Rooms, there: tuple[str, ...]
-) -> None:
-    images, _ = read_sample(rooms[1][0])
+def test_the_bundle_labels_as_the_network_did(trained: Trainer, bundle: ModelBundle, there: tuple[str, ...]) -> None:
+    images, _ = read_sample(trained.data.validation[0])
     frames = FrameSet(there[0], {name: Frame(name, 0, images[name]) for name in there})
     size = trained.recipe.input_height, trained.recipe.input_width
     model_input = prepare(frames, trained.recipe.modalities, size)
@@ -55,32 +67,65 @@ def test_the_bundle_labels_as_the_network_did(
     assert (found == expected).mean() > 0.99  # the weights are in half precision
 
 
-def test_the_description_is_that_of_the_recipe(trained: SupervisedTrainer, bundle: ModelBundle) -> None:
+def test_the_description_is_that_of_the_recipe(trained: Trainer, bundle: ModelBundle) -> None:
     described, made = ModelBundle.load(bundle.folder).description, trained.recipe
     assert described.name == made.name
     assert described.labels == made.labels
     assert described.modalities == made.modalities
     assert described.input_size == (made.input_height, made.input_width)
-    assert described.network == trained.network.config
+    assert described.network == trained.averaged_network.config
     assert described.miou == trained.history[-1]["miou"]
     assert described.training == {
         "command": COMMAND,
         "recipe": "tiny",
+        "source": {},
         "seed": 0,
         "iterations": 10,
+        "method": ["mean teacher", "modality dropout"],
         "labelled": "train.json",
+        "labelled_frames": 2,
+        "label_fraction": 0.4,
+        "label_seed": 2,
+        "unlabelled": None,
+        "unlabelled_frames": 4,
         "validation": "val.json",
-        "start_weights": "random",
+        "validation_frames": 2,
+        "start_weights": {"source": "random", "licence": "Apache-2.0", "commercial": True, "notice": None},
     }
 
 
-def test_the_card_says_how_it_was_made_and_how_good_it_is(trained: SupervisedTrainer, bundle: ModelBundle) -> None:
+def test_the_card_says_how_it_was_made_and_how_good_it_is(trained: Trainer, bundle: ModelBundle) -> None:
     card = (bundle.folder / "README.md").read_text()
     assert card.startswith("# Model card: tiny\n")
     assert f"`{COMMAND}`" in card
     assert "floor, wall, chair" in card
+    assert "| method | mean teacher, modality dropout |" in card
+    assert "| labelled frames | 2 of train.json, 0.4 of the recordings, drawn with seed 2 |" in card
+    assert "| licence | Apache-2.0 |" in card
+    assert "**Note.**" not in card
+    assert "a missing modality is fed as the learnt mask token" in card
+    assert f"| MM-Robust (mean) | {np.mean([*trained.history[-1]['miou'].values()]):.3f} |" in card
     for subset, value in trained.history[-1]["miou"].items():
         assert f"| {subset.replace('+', ' and ')} | {value:.3f} |" in card
+
+
+def test_the_terms_of_the_start_weights_are_handed_on(trained: Trainer, tmp_path: Path) -> None:
+    bundle = export(trained, tmp_path / "bundle", TERMS)
+    assert bundle.description.training["start_weights"] == TERMS.model_dump()
+    card = (bundle.folder / "README.md").read_text()
+    assert "| start weights | encoder.pth, Some-1.0 |" in card
+    assert "| licence | Some-1.0: no commercial use, as far as is known |" in card
+    assert "\n> **Note.** Research only.\n" in card
+    heir = load_start_weights(LinearFusionSegFormer(trained.averaged_network.config), str(bundle.folder))
+    assert heir == TERMS.model_copy(update={"source": "bundle tiny, from encoder.pth"})
+
+
+def test_a_network_without_mask_tokens_is_told_as_such(trained: Trainer, tmp_path: Path) -> None:
+    config = trained.averaged_network.config.model_copy(update={"missing": "no_stream"})
+    provenance = Provenance.of(trained.recipe, trained.data, COMMAND)
+    network = LinearFusionSegFormer(config).eval()
+    bundle = export_bundle(network, trained.recipe, trained.history, provenance, tmp_path / "bundle")
+    assert "a missing modality is left out of the network" in (bundle.folder / "README.md").read_text()
 
 
 def test_only_what_the_robot_needs_is_stored(bundle: ModelBundle) -> None:
@@ -90,10 +135,11 @@ def test_only_what_the_robot_needs_is_stored(bundle: ModelBundle) -> None:
     assert all(np.isfinite(value).all() for value in weights.values())
 
 
-def test_a_diverged_network_is_not_shipped(trained: SupervisedTrainer, tmp_path: Path) -> None:
-    network = LinearFusionSegFormer(trained.network.config).eval()
+def test_a_diverged_network_is_not_shipped(trained: Trainer, tmp_path: Path) -> None:
+    network = LinearFusionSegFormer(trained.averaged_network.config).eval()
     with torch.no_grad():
         network.encoder.mask_token[0] = float("nan")
+    provenance = Provenance.of(trained.recipe, trained.data, COMMAND)
     with pytest.raises(BundleError, match=r"mask_token.*diverged"):
-        export_bundle(network, trained.recipe, trained.history, COMMAND, tmp_path / "bundle")
+        export_bundle(network, trained.recipe, trained.history, provenance, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A recipe is one file without surprises: what it does not know is an error."""
+"""A recipe is without surprises: what it does not know is an error, whichever of its files says it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rooms import RECIPE, recipe, write_recipe
+from support.rooms import METHODS, RECIPE, recipe, write_recipe
 
 from m3l_core.errors import RecipeError
 from m3l_core.modalities import DepthModality
 from m3l_core.model.config import EncoderConfig
+from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import load_recipe
 
-SHIPPED = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[3] / "training" / "recipes"
+METHOD_FILES = sorted(path for path in (FOLDER / "methods").glob("*.yaml") if "name:" in path.read_text())
+SHIPPED = [
+    *([path] for path in sorted(FOLDER.glob("*.yaml"))),
+    *([method, data] for method in METHOD_FILES for data in sorted((FOLDER / "data").glob("*.yaml"))),
+]
+
+
+def independent(**probability: float) -> dict[str, Any]:
+    return {"draw": "independent", "probability": probability}
 
 
 @pytest.fixture
@@ -21,8 +31,8 @@ def path(tmp_path: Path) -> Path:
     return write_recipe(tmp_path / "recipe.yaml")
 
 
-@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: shipped.stem)
-def test_every_shipped_recipe_loads_and_fits_a_bundle(shipped: Path) -> None:
+@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: "+".join(path.stem for path in shipped))
+def test_every_shipped_recipe_loads_and_fits_a_bundle(shipped: list[Path]) -> None:
     loaded = load_recipe(shipped)
     assert loaded.iterations > 0
     assert min(loaded.input_height, loaded.input_width) >= 64
@@ -30,8 +40,51 @@ def test_every_shipped_recipe_loads_and_fits_a_bundle(shipped: Path) -> None:
     assert all(phase.scale[0] <= phase.scale[1] for phase in loaded.phases)
 
 
-def test_there_is_a_shipped_recipe() -> None:
-    assert SHIPPED
+def test_there_are_shipped_recipes_alone_and_of_two_files() -> None:
+    assert {len(shipped) for shipped in SHIPPED} == {1, 2}
+
+
+def part(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_files_add_up_and_the_last_one_wins(path: Path, tmp_path: Path) -> None:
+    method = part(tmp_path / "method.yaml", "method: {cutmix: 0.5, noise: 0.1}\noptimizer: {power: 2}\nseed: 3")
+    other = part(
+        tmp_path / "other.yaml",
+        "method: {noise: 0.2}\nphases: [{iterations: 9, batch: 1, crop: [32, 32], scale: [1, 1]}]",
+    )
+    loaded = load_recipe([path, method, other], ["seed=4"])
+    assert (loaded.method.cutmix, loaded.method.noise) == (0.5, 0.2)
+    assert loaded.optimizer == recipe(optimizer=RECIPE["optimizer"] | {"power": 2}).optimizer
+    assert loaded.iterations == 9
+    assert loaded.seed == 4
+    assert load_recipe([other, method, path]).method.noise == 0.1
+
+
+def test_a_file_extends_another_beside_it(path: Path, tmp_path: Path) -> None:
+    part(tmp_path / "sub" / "middle.yaml", "extends: ../recipe.yaml\nseed: 1\nmethod: {noise: 0.1}")
+    last = part(tmp_path / "last.yaml", "extends: sub/middle.yaml\nmethod: {cutmix: 0.5}")
+    assert load_recipe(last) == recipe(seed=1, method={"noise": 0.1, "cutmix": 0.5})
+
+
+def test_an_endless_chain_of_files_is_refused(tmp_path: Path) -> None:
+    part(tmp_path / "one.yaml", "extends: other.yaml")
+    part(tmp_path / "other.yaml", "extends: one.yaml")
+    with pytest.raises(RecipeError, match=r"one\.yaml extends itself"):
+        load_recipe(tmp_path / "one.yaml")
+
+
+def test_a_file_that_extends_nothing_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.yaml cannot be read"):
+        load_recipe(part(tmp_path / "one.yaml", "extends: none.yaml"))
+
+
+def test_what_does_not_fit_names_every_file(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"(?s)recipe\.yaml \+ .*other\.yaml: .*sead"):
+        load_recipe([path, part(tmp_path / "other.yaml", "sead: 1")])
 
 
 def test_a_file_becomes_a_typed_recipe(path: Path) -> None:
@@ -54,7 +107,21 @@ def test_a_file_becomes_a_typed_recipe(path: Path) -> None:
         ({"modalities": [{"kind": "sonar"}]}, "sonar"),
         ({"encoder": "resnet50"}, "encoder"),
         ({"encoder": {"widths": [8, 15, 40, 64], "depths": [1, 1, 1, 1]}}, "multiple of its heads"),
-        ({"modality_dropout": 1.5}, "modality_dropout"),
+        ({"modality_dropout": {}}, "modality_dropout"),
+        ({"seed": -1}, "seed"),
+        ({"data": RECIPE["data"] | {"label_seed": -1}}, "label_seed"),
+        ({"data": RECIPE["data"] | {"label_fraction": 0}}, "label_fraction"),
+        ({"phases": [RECIPE["phases"][0] | {"crop": [31, 48]}]}, "greater than or equal to 32"),
+        ({"method": {"pseudo_labels": "oracle"}}, "pseudo_labels"),
+        ({"method": {"cutmix": 1.5}}, "cutmix"),
+        ({"method": {"temperature": 0}}, "temperature"),
+        ({"method": {"strong_view": {"fog": 1}}}, "fog"),
+        ({"method": {"modality_dropout": {"probability": 1.5}}}, "probability"),
+        ({"method": {"modality_dropout": {"probability": {"color": 0.5, "depth": 0.5}}}}, "needs draw: independent"),
+        ({"method": {"modality_dropout": independent(color=0.5)}}, r"names \['color'\], the modalities are"),
+        ({"method": {"modality_dropout": independent(color=0.5, depth=0.5, sonar=0.5)}}, "sonar"),
+        ({"method": {"modality_dropout": independent(color=0.5, depth=1.5)}}, "depth"),
+        ({"method": {"ensemble": "equal"}, "missing": "no_stream"}, "which no_stream has not"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"optimizer": {"warmup_iterations": 10}}, r"warmup_iterations \(10\) must be below the 10 iterations"),
         ({"labels": {"classes": [{"name": "floor", "color": [0, 0, 0]}]}}, "classes"),
@@ -64,6 +131,24 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, changes: dict[str,
     path = write_recipe(tmp_path / "recipe.yaml", **changes)
     with pytest.raises(RecipeError, match=rf"(?s)recipe\.yaml: .*{reason}"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_read_from_a_file_as_it_is_made(tmp_path: Path, name: str) -> None:
+    loaded = load_recipe(write_recipe(tmp_path / "recipe.yaml", method=METHODS[name]))
+    assert loaded.method == Method.model_validate(METHODS[name])
+
+
+def test_the_defaults_are_supervised_training() -> None:
+    method = recipe().method
+    assert method == Method()
+    assert (method.pseudo_labels, method.modality_dropout, method.strong_view) == ("none", None, None)
+    assert (method.cutmix, method.noise, method.clean_labelled_copy, method.loses_tokens) == (0, 0, False, False)
+
+
+@pytest.mark.parametrize(("partial", "loses"), [(0.0, False), (0.1, True)])
+def test_tokens_are_lost_where_a_modality_can_fail_in_part(partial: float, loses: bool) -> None:
+    assert recipe(method={"modality_dropout": {"partial": partial}}).method.loses_tokens is loses
 
 
 def test_a_setting_without_default_must_be_there(path: Path) -> None:
@@ -98,6 +183,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("encoder=mit_b1", {"encoder": "mit_b1"}),
         ("data.labelled=a=b.json", {"data": RECIPE["data"] | {"labelled": "a=b.json"}}),
         ("mixed_precision=true", {"mixed_precision": True}),
+        ("method.cutmix=0.5", {"method": {"cutmix": 0.5}}),
+        ("method.modality_dropout={}", {"method": {"modality_dropout": {}}}),
+        ("method.modality_dropout.partial=0.5", {"method": {"modality_dropout": {"partial": 0.5}}}),
     ],
 )
 def test_an_override_changes_that_setting_alone(path: Path, override: str, expected: dict[str, Any]) -> None:

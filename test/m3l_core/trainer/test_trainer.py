@@ -1,39 +1,31 @@
-"""A training learns, survives an interruption without a trace, and stops when it diverges."""
+"""A training learns, tells what happens, and stops when it diverges."""
 
 from __future__ import annotations
 
 import json
+import math
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rooms import recipe
+from support.rooms import METHODS, recipe, training_data
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
 from m3l_core.datasets.folder import Sample  # noqa: E402
 from m3l_core.errors import M3LError, RecipeError  # noqa: E402
 from m3l_core.trainer.batches import Batch  # noqa: E402
-from m3l_core.trainer.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from m3l_core.trainer.trainer import SupervisedTrainer  # noqa: E402
+from m3l_core.trainer.distributed import Ranks  # noqa: E402
+from m3l_core.trainer.evaluator import evaluate  # noqa: E402
+from m3l_core.trainer.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Rooms = tuple[list[Sample], list[Sample]]
 
 
-class InterruptedTrainer(SupervisedTrainer):
-    """Somebody presses Ctrl-C."""
-
-    stop_at = 0
-
-    def _step(self, batch: Batch) -> float:
-        if self.iteration == self.stop_at:
-            raise KeyboardInterrupt
-        return super()._step(batch)
-
-
-def trainer(rooms: Rooms, output: Path, workers: int = 0, **changes: Any) -> SupervisedTrainer:
-    return SupervisedTrainer(recipe(**changes), *rooms, output, workers)
+def new_trainer(rooms: Rooms, output: Path, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
+    return kind(recipe(**changes), training_data(rooms), output, workers=0)
 
 
 def same_state(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -43,110 +35,161 @@ def same_state(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     )
 
 
+class Recorder:
+    """Notes what it is told, and what is known at that time."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, int, int, int]] = []
+
+    def step(self, trainer: Trainer) -> None:
+        self._note("step", trainer)
+
+    def evaluation(self, trainer: Trainer) -> None:
+        self._note("evaluation", trainer)
+
+    def _note(self, what: str, trainer: Trainer) -> None:
+        self.notes.append((what, trainer.iteration, len(trainer.losses), len(trainer.history)))
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(rooms: Rooms, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> SupervisedTrainer:
-    whole = trainer(rooms, tmp_path_factory.mktemp("whole"))
-    whole.run()
-    return whole
+def finished(rooms: Rooms, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    trainer = new_trainer(rooms, tmp_path_factory.mktemp("finished"), method=METHODS["mean teacher"])
+    trainer.run()
+    return trainer
 
 
 def test_the_loss_goes_down(rooms: Rooms, tmp_path: Path) -> None:
     phase = {"iterations": 40, "batch": 4, "crop": [32, 48], "scale": [0.5, 1.0]}
-    run = trainer(rooms, tmp_path, phases=[phase], ohem_threshold=1.0, evaluate_every=1000)
-    network = run.run()
+    trainer = new_trainer(rooms, tmp_path, phases=[phase], ohem_threshold=1.0, evaluate_every=1000)
+    network = trainer.run()
+    assert network is trainer.averaged_network
     assert not network.training
-    assert len(run.losses) == 40
-    assert sum(run.losses[-8:]) < 0.7 * sum(run.losses[:8])
-    assert run.history[-1]["miou"]["color+depth"] > 0.3
+    losses = [entry["loss"] for entry in trainer.losses]
+    assert len(losses) == 40
+    assert sum(losses[-8:]) < 0.7 * sum(losses[:8])
+    assert trainer.history[-1]["miou"]["color+depth"] > 0.3
 
 
-def test_mixed_precision_learns_too(rooms: Rooms, tmp_path: Path) -> None:
-    phase = {"iterations": 20, "batch": 4, "crop": [32, 48], "scale": [0.5, 1.0]}
-    run = trainer(rooms, tmp_path, phases=[phase], ohem_threshold=1.0, mixed_precision=True, evaluate_every=1000)
-    run.run()
-    assert sum(run.losses[-5:]) < sum(run.losses[:5])
+def test_history_is_what_the_averaged_network_reaches_when_the_recipe_says(finished: Trainer) -> None:
+    assert [entry["iteration"] for entry in finished.history] == [4, 8, 10]
+    assert json.loads(json.dumps(finished.history)) == finished.history
+    made, last = finished.recipe, finished.history[-1]
+    size = made.input_height, made.input_width
+    matrices = evaluate(finished.averaged_network, finished.data.validation, made.modalities, size)
+    assert list(last["miou"]) == ["color+depth", "color", "depth"]
+    for subset, matrix in matrices.items():
+        assert last["miou"][subset] == pytest.approx(matrix.mean_iou(), abs=1e-4)
+        known = [math.nan if value is None else value for value in last["iou"][subset]]
+        assert known == pytest.approx(matrix.iou().tolist(), abs=1e-4, nan_ok=True)
 
 
-def test_the_averaged_weights_follow_those_that_are_trained(uninterrupted: SupervisedTrainer) -> None:
-    assert not same_state(uninterrupted.network, uninterrupted.averaged_network)
-    assert uninterrupted.averaged_network.config == uninterrupted.network.config
-
-
-def test_the_mean_iou_of_every_subset_is_recorded_as_the_recipe_says(uninterrupted: SupervisedTrainer) -> None:
-    assert [entry["iteration"] for entry in uninterrupted.history] == [4, 8, 10]
-    assert all(set(entry["miou"]) == {"color+depth", "color", "depth"} for entry in uninterrupted.history)
-    assert json.loads((uninterrupted.output / "history.json").read_text()) == uninterrupted.history
-
-
-@pytest.mark.parametrize(("stop_at", "workers"), [(2, 0), (4, 0), (7, 0), (4, 1)])
-def test_an_interrupted_run_ends_as_if_it_had_not_been(
-    rooms: Rooms, tmp_path: Path, uninterrupted: SupervisedTrainer, stop_at: int, workers: int
+@pytest.mark.parametrize(
+    ("option", "least", "most"),
+    [
+        ({"confidence": "none"}, 1.0, 1.0),
+        ({"confidence": "threshold", "confidence_threshold": 1.0}, 0.0, 0.0),
+        ({"confidence": "weight"}, 0.33, 0.99),
+    ],
+)
+def test_the_share_of_pseudo_labels_that_count_is_told_by_class_since_the_last_time(
+    rooms: Rooms, tmp_path: Path, option: dict[str, Any], least: float, most: float
 ) -> None:
-    stopped = InterruptedTrainer(recipe(), *rooms, tmp_path, workers)
-    stopped.stop_at = stop_at
-    with pytest.raises(KeyboardInterrupt):
-        stopped.run()
-    torch.manual_seed(99)
-    resumed = trainer(rooms, tmp_path, workers)
-    assert resumed.iteration == stop_at // 3 * 3
-    resumed.run()
-    assert resumed.losses == uninterrupted.losses
-    assert resumed.history == uninterrupted.history
-    assert same_state(resumed.network, uninterrupted.network)
-    assert same_state(resumed.averaged_network, uninterrupted.averaged_network)
+    trainer = new_trainer(rooms, tmp_path, method=METHODS["mean teacher"] | option)
+    trainer.run()
+    for entry in trainer.history:
+        shares = [share for share in entry["kept"] if share is not None]
+        assert shares
+        assert all(least <= share <= most for share in shares)
+    assert not trainer.kept.any()
 
 
-def test_a_finished_run_does_nothing_more(rooms: Rooms, uninterrupted: SupervisedTrainer) -> None:
-    checkpoint = uninterrupted.output / "checkpoint.pt"
+def test_time_is_counted(finished: Trainer) -> None:
+    assert 0 < finished.waited < finished.seconds
+
+
+def test_monitors_are_told_of_every_step_and_evaluation_in_turn(rooms: Rooms, tmp_path: Path) -> None:
+    one, other = Recorder(), Recorder()
+    Trainer(recipe(), training_data(rooms), tmp_path, workers=0, monitors=(one, other)).run()
+    expected = []
+    for iteration in range(1, 11):
+        evaluations = sum(iteration > evaluated for evaluated in (4, 8))
+        expected.append(("step", iteration, iteration, evaluations))
+        if iteration in (4, 8, 10):
+            expected.append(("evaluation", iteration, iteration, evaluations + 1))
+    assert one.notes == other.notes == expected
+
+
+def test_a_finished_run_does_nothing_more(rooms: Rooms, finished: Trainer) -> None:
+    checkpoint = finished.output / "checkpoint.pt"
     written = checkpoint.stat().st_mtime_ns
-    again = trainer(rooms, uninterrupted.output)
+    again = new_trainer(rooms, finished.output, method=METHODS["mean teacher"])
     network = again.run()
     assert not network.training
-    assert again.losses == uninterrupted.losses
-    assert same_state(network, uninterrupted.averaged_network)
+    assert again.losses == finished.losses
+    assert again.history == finished.history
+    assert same_state(network, finished.averaged_network)
     assert checkpoint.stat().st_mtime_ns == written
 
 
-def test_another_recipe_in_the_same_output_is_refused(rooms: Rooms, uninterrupted: SupervisedTrainer) -> None:
-    with pytest.raises(RecipeError, match=r"another recipe \(differs in head_width, seed\): choose another output"):
-        trainer(rooms, uninterrupted.output, seed=1, head_width=8)
+def test_only_the_checkpoint_is_written(finished: Trainer) -> None:
+    assert [path.name for path in finished.output.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
-    rooms: Rooms, tmp_path: Path
+def test_a_training_in_a_thread_leaves_the_signals_alone(rooms: Rooms, tmp_path: Path) -> None:
+    trainer = new_trainer(rooms, tmp_path)
+    thread = threading.Thread(target=trainer.run)
+    thread.start()
+    thread.join(60)
+    assert trainer.iteration == 10
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(rooms: Rooms) -> None:
+    assert Ranks(1, 3).share("abcdef") == "cd"
+    with pytest.raises(RecipeError, match="a batch of 5 cannot be shared evenly by 2 processes"):
+        Ranks(0, 2).share(range(5))
+
+
+class BadImages(Trainer):
+    """The sixth batch is not a number."""
+
+    def _step(self, batch: Batch) -> None:
+        super()._step(batch._replace(strong=batch.strong * math.nan) if self.iteration == 5 else batch)
+
+
+class BadGradient(Trainer):
+    """The sixth loss is finite, and its gradient is not."""
+
+    def _step(self, batch: Batch) -> None:
+        if self.iteration == 5:
+            self.students[0].head.classify.weight.register_hook(lambda gradient: gradient * math.inf)
+        super()._step(batch)
+
+
+@pytest.mark.parametrize(("kind", "what"), [(BadImages, "loss became nan"), (BadGradient, "gradient became (nan|inf)")])
+def test_what_is_not_finite_stops_the_run_by_the_names_of_its_files_and_poisons_nothing(
+    rooms: Rooms, tmp_path: Path, finished: Trainer, kind: type[Trainer], what: str
 ) -> None:
-    run = trainer(rooms, tmp_path, optimizer={"learning_rate": 1e30, "warmup_iterations": 0}, checkpoint_every=1)
-    with pytest.raises(M3LError, match=r"the loss became (nan|inf) at iteration \d+: lower the learning rate"):
-        run.run()
-    assert run.iteration < 10
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert state["iteration"] == run.iteration
-    assert all(loss == loss for loss in state["losses"])
+    changes: dict[str, Any] = {"method": METHODS["mean teacher"], "checkpoint_every": 1}
+    trainer = new_trainer(rooms, tmp_path, kind, **changes)
+    with pytest.raises(M3LError, match=rf"the {what} at iteration 5: look at the files of this batch") as failure:
+        trainer.run()
+    assert trainer.iteration == 5
+    batch = next(iter(trainer._batches()))
+    for stream, place in batch.source.tolist():
+        for path in (trainer.data.labelled, trainer.data.unlabelled)[stream][place].images.values():
+            assert str(path) in str(failure.value)
+    assert all(parameter.isfinite().all() for parameter in trainer.averaged_network.parameters())
+    again = new_trainer(rooms, tmp_path, **changes)
+    assert again.iteration == 5
+    assert same_state(again.averages[0], trainer.averages[0])
+    again.run()
+    assert again.losses == finished.losses
+    assert same_state(again.averaged_network, finished.averaged_network)
 
 
-def test_vectors_are_not_decayed(uninterrupted: SupervisedTrainer) -> None:
-    decayed, plain = uninterrupted.optimizer.param_groups
-    assert decayed["weight_decay"] > 0
-    assert plain["weight_decay"] == 0
-    named = {id(parameter): name for name, parameter in uninterrupted.network.named_parameters()}
-    assert {len(decayed["params"]) + len(plain["params"])} == {len(named)}
-    names = {named[id(parameter)] for parameter in plain["params"]}
-    assert {"encoder.mask_token", "alpha", "head.norm.weight", "head.classify.bias"} <= names
-    assert not {name for name in names if name.endswith("projection.weight")}
-
-
-def test_the_learning_rate_warms_up_and_decays(uninterrupted: SupervisedTrainer) -> None:
-    factors = [uninterrupted._learning_rate_factor(iteration) for iteration in range(11)]
-    assert factors[:3] == [0.5, 1.0, 1.0]
-    assert factors[2:] == sorted(factors[2:], reverse=True)
-    assert factors[10] == 0
-
-
-def test_a_checkpoint_that_cannot_be_written_whole_never_replaces_a_good_one(tmp_path: Path) -> None:
-    path = tmp_path / "output" / "checkpoint.pt"
-    good = {"recipe": {"seed": 1}, "weights": torch.arange(1000.0)}
-    save_checkpoint(path, good)
-    with pytest.raises(Exception, match="pickle"):
-        save_checkpoint(path, {"recipe": {"seed": 1}, "weights": torch.zeros(1000), "bad": (part for part in ())})
-    assert torch.equal(load_checkpoint(path, {"seed": 1})["weights"], good["weights"])
-    assert list(path.parent.iterdir()) == [path]
+def test_a_learning_rate_that_is_too_high_is_told(rooms: Rooms, tmp_path: Path) -> None:
+    trainer = new_trainer(rooms, tmp_path, optimizer={"learning_rate": 1e30, "warmup_iterations": 0})
+    with pytest.raises(M3LError, match=r"became (nan|inf|-inf) at iteration \d+: .* then lower the learning rate: "):
+        trainer.run()
+    assert trainer.iteration < 10
+    assert all(math.isfinite(value) for losses in trainer.losses for value in losses.values())

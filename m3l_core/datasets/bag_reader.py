@@ -1,0 +1,114 @@
+"""Reads recorded bags (rosbag2: MCAP or sqlite3) message by message, on a machine without ROS.
+
+At any time one chunk of the bag is in memory, however long the bag.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import TopicInfo
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from m3l_core.errors import DatasetError, ImageMessageError
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMessage:
+    """A message as it lies in the bag."""
+
+    topic: str
+    message_type: str
+    time_ns: int
+    """When it was recorded; its own stamp is in its header."""
+    raw: bytes
+    """CDR."""
+
+
+class Bag:
+    """An open bag; ``open_bag`` makes it."""
+
+    def __init__(self, path: Path, reader: Reader) -> None:
+        self.path = path
+        self.name = path.resolve().name if path.is_dir() else path.stem
+        """That of its folder."""
+        self.topics: Mapping[str, TopicInfo] = reader.topics
+        """Topic -> ``msgtype`` and ``msgcount``."""
+        self.start_ns = reader.start_time
+        """When the first message was recorded."""
+        self._reader = reader
+
+    def messages(self, topics: Collection[str]) -> Iterator[RecordedMessage]:
+        """The messages of ``topics`` in the order in which they were recorded.
+
+        Raises:
+            DatasetError: the bag is damaged; what came until then is sound.
+        """
+        connections = [connection for connection in self._reader.connections if connection.topic in topics]
+        if not connections:  # to the library, none means all
+            return
+        found = iter(self._reader.messages(connections))
+        while True:
+            try:
+                connection, time_ns, raw = next(found)
+            except StopIteration:
+                return
+            except Exception as error:  # whatever damage makes the library raise
+                raise _unreadable(self.path, error) from error
+            yield RecordedMessage(connection.topic, connection.msgtype, time_ns, raw)
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[Bag]:
+    """Open a bag: its folder, or a single file of it.
+
+    Raises:
+        DatasetError: there is no bag, or it cannot be read.
+    """
+    if path.is_dir() and not (path / "metadata.yaml").is_file():
+        raise DatasetError(
+            f"{path} has no metadata.yaml, so it is no bag or its recording was cut off. "
+            f"Rebuild the file with: ros2 bag reindex {path}"
+        )
+    try:
+        reader = Reader(path)
+        reader.open()
+    except Exception as error:  # whatever damage makes the library raise
+        raise _unreadable(path, error) from error
+    try:
+        yield Bag(path, reader)
+    finally:
+        reader.close()
+
+
+def deserialize(message: RecordedMessage) -> Any:
+    """The message of a standard type, with the fields that ROS gives it.
+
+    Raises:
+        ImageMessageError: its bytes are not a message of that type.
+    """
+    try:
+        return _types().deserialize_cdr(message.raw, message.message_type)
+    except Exception as error:  # whatever damage makes the library raise
+        raise ImageMessageError(f"no {message.message_type}: {error or type(error).__name__}") from error
+
+
+@functools.cache
+def _types() -> Typestore:
+    # Not the definitions in the bag: one of a type that cannot be parsed would close the whole bag to us.
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    why = str(error) or type(error).__name__
+    return DatasetError(
+        f"bag {path} cannot be read: {why.rstrip('.')}. If its recording was cut off, repair a file of it with "
+        "'mcap recover' or 'sqlite3 FILE .recover' and then run: ros2 bag reindex"
+    )

@@ -1,0 +1,92 @@
+"""Which topics of a bag are color and depth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from rosbags.interfaces import TopicInfo
+
+from m3l_core.errors import DatasetError
+
+IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+NONE = "none"
+"""In place of a topic: the recording is without this modality."""
+
+# By falling preference; depth that is registered to color comes before depth that is not.
+_NAMES = {
+    "color": ("rgb", "color", "image"),
+    "depth": ("aligned_depth|depth_registered|depth_to_(color|rgb)", "depth", "stereo/image"),
+}
+_OTHERS = {
+    "color": "depth|stereo|disparity|infra|confidence|label|mask|segment|overlay",
+    "depth": "infra|confidence|label|mask|segment|overlay",
+}
+# What image_transport appends: the first of those that were recorded is the least changed.
+_TRANSPORTS = ("", "/compressedDepth", "/compressed")
+
+
+def choose_topics(recorded: Mapping[str, TopicInfo], given: Mapping[str, str | None]) -> dict[str, str]:
+    """Check the topics that are given and guess the others by type and name.
+
+    Args:
+        recorded: the topics of the bag.
+        given: modality -> topic, ``NONE``, or None to guess it.
+
+    Returns:
+        Modality -> topic, without what is ``NONE``.
+
+    Raises:
+        DatasetError: a topic is not there or holds no images, or there is none or no single one to guess.
+    """
+    chosen = {
+        modality: _guess(recorded, modality) if topic is None else _checked(recorded, modality, topic)
+        for modality, topic in given.items()
+        if topic != NONE
+    }
+    if not chosen:
+        raise DatasetError("there is nothing to read: every modality is 'none'")
+    return chosen
+
+
+def _checked(recorded: Mapping[str, TopicInfo], modality: str, topic: str) -> str:
+    if topic not in recorded:
+        raise DatasetError(f"the {modality} topic {topic} was not recorded; {_listing(recorded)}")
+    wanted = (IMAGE,) if modality == "label" else (IMAGE, COMPRESSED_IMAGE)
+    if recorded[topic].msgtype not in wanted:
+        came = recorded[topic].msgtype
+        raise DatasetError(f"the {modality} topic {topic} holds {came}, expected {' or '.join(wanted)}")
+    return topic
+
+
+def _guess(recorded: Mapping[str, TopicInfo], modality: str) -> str:
+    possible = [
+        topic
+        for topic in _image_topics(recorded)
+        if recorded[topic].msgcount and not re.search(_OTHERS[modality], topic, re.IGNORECASE)
+    ]
+    for pattern in _NAMES[modality]:
+        found = {topic: _split(topic) for topic in possible if re.search(pattern, _split(topic)[0], re.IGNORECASE)}
+        bases = sorted({base for base, _ in found.values()})
+        if len(bases) > 1:
+            raise DatasetError(f"{', '.join(bases)} could all be {modality}: name the one you mean")
+        if found:
+            return min(found, key=lambda topic: _TRANSPORTS.index(found[topic][1]))
+    raise DatasetError(
+        f"no topic looks like {modality}: name it, or say '{NONE}' if it was not recorded; {_listing(recorded)}"
+    )
+
+
+def _split(topic: str) -> tuple[str, str]:
+    """Base and transport."""
+    transport = next((each for each in _TRANSPORTS if each and topic.endswith(each)), "")
+    return topic.removesuffix(transport), transport
+
+
+def _image_topics(recorded: Mapping[str, TopicInfo]) -> list[str]:
+    return sorted(topic for topic, info in recorded.items() if info.msgtype in (IMAGE, COMPRESSED_IMAGE))
+
+
+def _listing(recorded: Mapping[str, TopicInfo]) -> str:
+    images = [f"{topic} ({recorded[topic].msgcount} messages)" for topic in _image_topics(recorded)]
+    return f"image topics in the bag: {', '.join(images) or 'none'}"

@@ -1,0 +1,52 @@
+"""The lists of samples that a recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from m3l_core.datasets.folder import Sample, read_index
+from m3l_core.datasets.splits import split_by_recording
+from m3l_core.errors import DatasetError
+from m3l_core.trainer.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a network learns from and what it is measured on."""
+
+    labelled: Sequence[Sample]
+    unlabelled: Sequence[Sample]
+    validation: Sequence[Sample]
+
+
+def read_data(recipe: Recipe, folder: Path) -> TrainingData:
+    """Read the lists and draw the recordings that keep their labels.
+
+    Raises:
+        DatasetError: a list is unusable, or a recording is in training and in validation.
+    """
+    lists = recipe.data
+
+    def read(name: str) -> list[Sample]:
+        return read_index(folder / name, recipe.modality_names)
+
+    training, validation = read(lists.labelled), read(lists.validation)
+    labelled, unlabelled = split_by_recording(training, lists.label_fraction, lists.label_seed)
+    # Frames of a labelled recording that nobody has labelled.
+    unlabelled += [sample for sample in labelled if sample.label is None]
+    labelled = [sample for sample in labelled if sample.label is not None]
+    if lists.unlabelled is not None:
+        unlabelled += [replace(sample, label=None) for sample in read(lists.unlabelled)]
+    if not labelled:
+        raise DatasetError(f"{folder / lists.labelled}: no frame of the drawn recordings has a label")
+    if without := [sample for sample in validation if sample.label is None]:
+        raise DatasetError(f"{folder / lists.validation}: {len(without)} frames have no label to measure against")
+    known = {sample.recording for sample in (*labelled, *unlabelled)}
+    if shared := sorted(known & {sample.recording for sample in validation}):
+        raise DatasetError(
+            f"{folder / lists.validation} shares recordings with the training ({', '.join(shared[:5])}): "
+            "split by recording, else validation measures what was learnt by heart"
+        )
+    return TrainingData(labelled, unlabelled, validation)

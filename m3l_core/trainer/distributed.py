@@ -1,0 +1,118 @@
+"""One training on several processes (torchrun): who takes which samples, and sums over all of them.
+
+Without torchrun there is one rank, and nothing here communicates.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn import functional as differentiable
+
+from m3l_core.errors import RecipeError
+from m3l_core.trainer.losses import PixelSum
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The processes of a training, and which of them this is."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def join(cls) -> Ranks:
+        """Join the process group that torchrun's environment describes, if there is one."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(distributed.get_rank(), count) if count > 1 else cls()
+
+    @staticmethod
+    def leave() -> None:
+        """Leave the process group, if there is one."""
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    def share(self, samples: Sequence[T]) -> Sequence[T]:
+        """This rank's part of a batch, in its order.
+
+        Raises:
+            RecipeError: the batch cannot be divided evenly.
+        """
+        if len(samples) % self.count:
+            raise RecipeError(f"a batch of {len(samples)} cannot be shared evenly by {self.count} processes")
+        part = len(samples) // self.count
+        return samples[self.rank * part : (self.rank + 1) * part]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this rank: its GPU, or the CPU."""
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def any_signal(self, signal_number: int) -> int:
+        """The largest of the ranks' numbers, so that all of them stop when one is told to."""
+        if self.count == 1:
+            return signal_number
+        largest = torch.tensor(signal_number, device=self.device)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        return int(largest)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up the ranks' values, without a gradient."""
+        total = values.detach().clone()
+        if self.count > 1:
+            distributed.all_reduce(total)
+        return total
+
+    def mean(self, pixels: PixelSum) -> Tensor:
+        """The loss of this rank whose average over the ranks is the mean over the pixels of all of them.
+
+        DistributedDataParallel averages the gradients, whatever the number of pixels behind each.
+        """
+        return pixels.total * self.count / self.sum(pixels.number).clamp(min=1.0)
+
+
+class SynchronizedBatchNorm(nn.BatchNorm2d):
+    """Batch statistics over all ranks, on any device (torch.nn.SyncBatchNorm needs GPUs)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            evaluated: Tensor = super().forward(images)
+            return evaluated
+        pixels = images.float()
+        # Without the streams that are missing, ranks have batches of different size.
+        count = _sum_over_ranks(pixels.new_tensor(images.numel() / images.shape[1]))
+        mean = _sum_over_ranks(pixels.sum((0, 2, 3))) / count
+        variance = _sum_over_ranks((pixels - mean[:, None, None]).square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            momentum = cast("float", self.momentum)
+            cast("Tensor", self.running_mean).lerp_(mean, momentum)
+            cast("Tensor", self.running_var).lerp_(variance * count / (count - 1), momentum)
+            cast("Tensor", self.num_batches_tracked).add_(1)
+        scale = cast("Tensor", self.weight) * torch.rsqrt(variance + self.eps)
+        shift = cast("Tensor", self.bias) - mean * scale
+        normalized: Tensor = images * scale[:, None, None] + shift[:, None, None]
+        return normalized
+
+
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    """With a gradient."""
+    total: Tensor = differentiable.all_reduce(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+def synchronize_norms(module: nn.Module) -> None:
+    """Make every batch norm below ``module`` take its statistics over all ranks."""
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.__class__ = SynchronizedBatchNorm

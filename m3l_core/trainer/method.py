@@ -1,0 +1,78 @@
+"""How a network is taught: supervised, by a mean teacher, by a second student, with or without missing sensors.
+
+Every published method is a choice of these options, and each option can be measured on its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from m3l_core.datasets.disturbances import StrongView
+
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Settings that cannot change, where an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModalityDropout(Strict):
+    """Which sensors the student loses; never all that a sample has."""
+
+    draw: Literal["one", "independent"] = "one"
+    """``one``: a sample loses at most one modality, drawn evenly (M3L, section 3.2); ``independent``: each for
+    itself."""
+    probability: Share | dict[str, Share] = 2 / 3
+    """``one``: share of the samples that lose a modality; 2/3 is the paper's even choice of color, depth, none.
+    ``independent``: of each modality, or a mapping, so that the weaker modality can be practised more."""
+    partial: Share = 0.0
+    """Share of the lost modalities that lose only some of their tokens, as a sensor does that fails in part."""
+    partial_ratio: tuple[Share, Share] = (0.25, 1.0)
+    """How much of its tokens such a modality loses."""
+
+
+class Method(Strict):
+    """One way to teach. The defaults are supervised training."""
+
+    pseudo_labels: Literal["none", "mean_teacher", "cross"] = "none"
+    """Who labels the unlabelled frames: nobody, the average of the student over time (mean teacher,
+    arXiv 1703.01780), or a second student that learns beside it (cross pseudo supervision, arXiv 2106.01226)."""
+    pseudo_weight: NonNegative = 1.0
+    """Of the pseudo labels' loss beside the labels'."""
+    pseudo_ramp_iterations: Annotated[int, Field(ge=0)] = 0
+    """The pseudo labels' weight rises linearly over so many iterations: a young teacher knows little."""
+    pseudo_on_labelled: bool = True
+    """Labelled frames are taught by pseudo labels as well."""
+    teacher_mode: Literal["eval", "train"] = "eval"
+    """``train`` leaves dropout and batch statistics on while the teacher labels, as published."""
+    valid_mask: bool = True
+    """No pseudo label outside the image, where a view is padded."""
+    confidence: Literal["none", "threshold", "weight"] = "none"
+    """Which pseudo labels count: all; those above ``confidence_threshold``; each by its probability."""
+    confidence_threshold: Share = 0.8
+    clean_labelled_copy: bool = False
+    """The student sees each labelled sample twice, with every sensor and with missing ones (M3L, section 3.2)."""
+    modality_dropout: ModalityDropout | None = None
+    strong_view: StrongView | None = None
+    """Disturbs what the student sees of unlabelled frames, and not what the teacher labels."""
+    cutmix: Share = 0.0
+    """Share of the unlabelled samples with a rectangle of their neighbour in the batch: images, pseudo labels and
+    validity alike (arXiv 1905.04899)."""
+    noise: Share = 0.0
+    """Share of the student's unlabelled samples with noise on every modality: Gaussian, salt and pepper."""
+    distillation_weight: NonNegative = 0.0
+    """Of the divergence from the teacher's probabilities, which it gives with every sensor (arXiv 1503.02531)."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Softens both sides of that divergence."""
+    ensemble: Literal["availability", "equal"] = "availability"
+    """How streams add up: learnt weights, none for a missing modality's; or all the same, as published."""
+
+    @property
+    def loses_tokens(self) -> bool:
+        """Some modalities lose only a part of their tokens."""
+        return self.modality_dropout is not None and self.modality_dropout.partial > 0

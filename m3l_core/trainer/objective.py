@@ -1,0 +1,110 @@
+"""What a student is taught by: labels, pseudo labels, and its teacher's probabilities.
+
+Legend: B samples, M modalities, K classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from m3l_core.labels import IGNORE
+from m3l_core.model.network import LinearFusionSegFormer, upsample
+from m3l_core.trainer.batches import Batch
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.losses import PixelSum, divergence, ohem_cross_entropy, pseudo_cross_entropy
+from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.views import PseudoLabels, pseudo_labels, student_view
+
+Forward = Callable[..., Tensor]
+
+
+class Objective(NamedTuple):
+    """The losses of a student, ready to be added up, and what became of the pseudo labels."""
+
+    terms: dict[str, Tensor]
+    """``supervised``, and where there is a teacher ``pseudo`` and ``distillation``: scalars with a gradient."""
+    kept: Tensor
+    """(2, K) weight and number of the pseudo labels of each class."""
+
+
+@torch.no_grad()
+def teach(teacher: LinearFusionSegFormer, batch: Batch, train_mode: bool) -> Tensor:
+    """Logits (B, K, H, W) of a teacher, which sees the weak view with every sensor that was recorded."""
+    was_training = teacher.training
+    teacher.train(train_mode)
+    streams = teacher(batch.weak, batch.recorded)
+    teacher.train(was_training)
+    ensemble = teacher.ensemble(streams, batch.recorded).float()
+    return upsample(ensemble, _size(batch.weak))
+
+
+def objective(
+    student: LinearFusionSegFormer,
+    forward: Forward,
+    teacher: LinearFusionSegFormer | None,
+    batch: Batch,
+    recipe: Recipe,
+    ramp: float,
+    ranks: Ranks,
+) -> Objective:
+    """Run a student on a batch and compare its outputs with labels and teacher.
+
+    Args:
+        student: whose weights the losses' gradients reach.
+        forward: runs it; the student itself, compiled, or over several ranks.
+        teacher: labels for it; None: labels alone.
+        batch: of this rank.
+        recipe: the method and its weights.
+        ramp: share of the teacher's losses' weights that counts yet.
+        ranks: the processes that share the batch.
+    """
+    method = recipe.method
+    taught = None if teacher is None else teach(teacher, batch, method.teacher_mode == "train")
+    view = student_view(batch, taught, method)
+    streams = forward(view.images, view.present, view.kept if method.loses_tokens else None)
+    # The ensemble is an output as well: it is what is used, and without it alpha would never learn.
+    outputs = [*streams, student.ensemble(streams, view.present)]
+    exists = torch.ones(len(outputs), len(view.label), dtype=torch.bool, device=view.label.device)
+    if student.config.missing == "no_stream":
+        exists[:-1] = view.present.T
+    pseudo = None if view.taught is None else pseudo_labels(view, method)
+    teaching = None if view.taught is None else (view.taught / method.temperature).log_softmax(dim=1)
+    sums: dict[str, list[PixelSum]] = {}
+    for logits, of_sample in zip(outputs, exists[:, :, None, None], strict=True):
+        log_probabilities = upsample(logits.float(), _size(view.label)).log_softmax(dim=1)
+        label = view.label.where(of_sample, IGNORE)
+        sums.setdefault("supervised", []).append(ohem_cross_entropy(log_probabilities, label, recipe.ohem_threshold))
+        if pseudo is None or teaching is None:
+            continue
+        weight, counted = pseudo.weight * of_sample, pseudo.counted & of_sample
+        sums.setdefault("pseudo", []).append(pseudo_cross_entropy(log_probabilities, pseudo.classes, weight, counted))
+        if method.distillation_weight:
+            imitating = (log_probabilities / method.temperature).log_softmax(dim=1)
+            sums.setdefault("distillation", []).append(divergence(imitating, teaching, counted))
+    weights = {
+        "supervised": 1.0,
+        "pseudo": ramp * method.pseudo_weight,
+        "distillation": ramp * method.distillation_weight * method.temperature**2,
+    }
+    terms = {
+        name: weights[name] * torch.stack([ranks.mean(pixels) for pixels in of_outputs]).mean()
+        for name, of_outputs in sums.items()
+    }
+    return Objective(terms, _by_class(pseudo, student.config.num_classes))
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]
+
+
+def _by_class(pseudo: PseudoLabels | None, num_classes: int) -> Tensor:
+    """(2, K) weight and number of the pixels that are taken for each class."""
+    if pseudo is None:
+        return torch.zeros(2, num_classes)
+    values = torch.stack([pseudo.weight, pseudo.counted.float()]).flatten(1)
+    totals = values.new_zeros(2, num_classes)
+    return totals.index_add_(1, pseudo.classes.flatten(), values).cpu()

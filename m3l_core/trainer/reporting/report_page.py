@@ -1,0 +1,255 @@
+"""A training as a page: one HTML file that needs nothing else, readable by day and by night."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from m3l_core.trainer.provenance import Provenance
+from m3l_core.trainer.reporting.charts import Bars, Line, bar_chart, legend, line_chart
+from m3l_core.trainer.reporting.progress import MEAN, duration
+from m3l_core.trainer.reporting.report_style import STYLE
+
+Image = NDArray[np.uint8]
+Report = Mapping[str, Any]
+"""What ``m3l_core.trainer.reporting.report.to_dict`` gives."""
+
+_MUCH_WAITING = 0.2
+
+
+def to_html(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
+    """The page of a report, with sample pictures as ``m3l_core.trainer.reporting.examples`` gives them."""
+    sections = [
+        _heading(report),
+        _tiles(report),
+        f'<div class="columns">{_miou(report)}{_losses(report)}</div>',
+        f'<div class="columns">{_classes(report)}{_kept(report)}</div>',
+        _pictures(report, examples),
+        _origin(report),
+        _evaluations(report),
+        f"<details class='card wide'><summary>Recipe</summary><pre>{escape(_yaml(report['recipe']))}</pre></details>",
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(report['name'])}: training</title><style>{STYLE}</style></head>\n"
+        "<body><main>\n" + "\n".join(sections) + "\n</main></body></html>\n"
+    )
+
+
+def _heading(report: Report) -> str:
+    provenance = report["provenance"]
+    notice, method = provenance["start_weights"]["notice"], ", ".join(provenance["method"])
+    written = datetime.fromisoformat(report["written"]).strftime("%Y-%m-%d %H:%M UTC")
+    warning = f'<p class="card notice wide">{escape(notice)}</p>' if notice else ""
+    return (
+        f"<h1>{escape(report['name'])}</h1><p>{escape(report['description'])}</p>"
+        f'<p class="quiet">{escape(method)}; written {written}</p>{warning}'
+    )
+
+
+def _tiles(report: Report) -> str:
+    data, history = report["data"], report["history"]
+
+    def best(name: str) -> str:
+        value, iteration = max((_figure(entry, name) or 0.0, entry["iteration"]) for entry in history)
+        now = _figure(history[-1], name)
+        return f"best {value:.3f} at iteration {iteration}" if value > (now or 0.0) else "its best so far"
+
+    tiles = [
+        ("MM-Robust: mean mIoU of all subsets", _text(_figure(history[-1], MEAN)), best(MEAN)),
+        *((f"mIoU, {_words(name)}", _text(value), best(name)) for name, value in report["miou"].items()),
+    ]
+    waiting = report["waiting_for_data"] or 0.0
+    hint = "; more --workers or --cache-gb would help" if waiting > _MUCH_WAITING else ""
+    took = f"{duration(report['seconds'])}, {waiting:.0%} waiting for data{hint}" if report["seconds"] else ""
+    tiles += [
+        ("iterations", str(report["iterations"]), took),
+        (
+            "labelled frames",
+            str(data["labelled"]["frames"]),
+            f"{data['unlabelled']['frames']} unlabelled, {data['validation']['frames']} to validate",
+        ),
+    ]
+    return _joined(
+        "tiles",
+        [
+            f'<div class="card tile{" first" if not number else ""}"><b>{value}</b>{escape(name)}'
+            f'<p class="quiet">{escape(note)}</p></div>'
+            for number, (name, value, note) in enumerate(tiles)
+        ],
+    )
+
+
+def _miou(report: Report) -> str:
+    history = report["history"]
+    curves = {
+        name: [(entry["iteration"], value) for entry in history if (value := _figure(entry, name)) is not None]
+        for name in (*report["miou"], MEAN)
+    }
+    lines = [Line(_words(name), points) for name, points in curves.items() if points]
+    if not lines:
+        return ""
+    names = legend([line.name for line in lines], [f"{line.points[-1][1]:.3f}" for line in lines])
+    return _card("Validation mIoU by sensors present", names + line_chart(lines, "iteration", marks=True))
+
+
+def _losses(report: Report) -> str:
+    losses = dict(report["losses"])
+    iterations = losses.pop("iteration")
+    if not iterations:
+        return ""
+    if len(losses) == 2:
+        del losses["loss"]  # the same as its only term
+    lines = [
+        Line(name, [*zip(iterations, _smoothed(values), strict=True)], [*zip(iterations, values, strict=True)])
+        for name, values in losses.items()
+    ]
+    ends, end = [], 0
+    for phase in report["recipe"]["phases"][:-1]:
+        end += phase["iterations"]
+        ends.append(end)
+    names = legend([line.name for line in lines], [f"{line.points[-1][1]:.3f}" for line in lines])
+    note = "dashed: a phase of the recipe ends" if ends else ""
+    return _card("Losses, smoothed", names + line_chart(lines, "iteration", divisions=ends), note)
+
+
+def _classes(report: Report) -> str:
+    subsets = [*report["iou"]]
+    rows = [
+        Bars(entry["name"], [report["iou"][subset][entry["name"]] for subset in subsets], tuple(entry["color"]))
+        for entry in report["recipe"]["labels"]["classes"]
+    ]
+    rows.sort(key=lambda row: -(row.values[0] or 0.0))
+    series = [_words(subset) for subset in subsets]
+    return _card("Validation IoU by class", legend(series) + bar_chart(rows, series))
+
+
+def _kept(report: Report) -> str:
+    first, last = report["history"][0], report["history"][-1]
+    if all(share is None for share in last["kept"]):
+        return ""
+    chosen = [first, last] if first is not last else [last]
+    rows = [
+        Bars(entry["name"], [each["kept"][index] for each in chosen], tuple(entry["color"]))
+        for index, entry in enumerate(report["recipe"]["labels"]["classes"])
+    ]
+    series = [f"until iteration {each['iteration']}" for each in chosen]
+    note = "Share of the pseudo labels of each class that counted, since the evaluation before"
+    return _card("Pseudo labels kept", legend(series) + bar_chart(rows, series), note)
+
+
+def _pictures(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
+    classes = "".join(
+        f'<li><i style="background:rgb{tuple(entry["color"])}"></i>{escape(entry["name"])}</li>'
+        for entry in report["recipe"]["labels"]["classes"]
+    )
+    rows = [
+        _joined(
+            "example",
+            [
+                f'<figure><img alt="{escape(name)}" src="{_data_uri(picture)}">'
+                f"<figcaption>{escape(name)}</figcaption></figure>"
+                for name, picture in example.items()
+            ],
+        )
+        for example in examples
+    ]
+    return _card(
+        "Validation frames",
+        f'<ul class="classes">{classes}</ul>{"".join(rows)}',
+        "black: invalid or unlabelled",
+        "wide",
+    )
+
+
+def _origin(report: Report) -> str:
+    provenance = Provenance.model_validate(report["provenance"])
+    data = {name: f"{entry['recordings']} recordings" for name, entry in report["data"].items() if entry["frames"]}
+    machine = report["machine"]
+    rows = {
+        **provenance.rows(),
+        "recordings": ", ".join(f"{name} {count}" for name, count in data.items()),
+        "command": provenance.command,
+        "machine": f"{machine['device']}, {machine['threads']} threads on {machine['cpus']} CPUs, "
+        f"processes: {machine['processes']}; {machine['system']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in report["versions"].items() if version),
+    }
+    body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+    return _card("How it was made", f"<table>{body}</table>", css="wide")
+
+
+def _evaluations(report: Report) -> str:
+    names = [*report["miou"], MEAN]
+    head = "".join(f'<th class="number">{escape(name)}</th>' for name in ("iteration", *map(_words, names)))
+    body = "".join(
+        f'<tr><td class="number">{entry["iteration"]}</td>'
+        + "".join(f'<td class="number">{_text(_figure(entry, name))}</td>' for name in names)
+        + "</tr>"
+        for entry in report["history"]
+    )
+    return (
+        f'<details class="card wide"><summary>All evaluations</summary><table><tr>{head}</tr>{body}</table></details>'
+    )
+
+
+def _card(title: str, content: str, note: str = "", css: str = "") -> str:
+    told = f'<p class="quiet">{escape(note)}</p>' if note else ""
+    return f'<section class="card {css}"><h2>{escape(title)}</h2>{told}{content}</section>'
+
+
+def _joined(css: str, parts: Sequence[str]) -> str:
+    return f'<div class="{css}">{"".join(parts)}</div>'
+
+
+def _figure(entry: Mapping[str, Any], name: str) -> float | None:
+    """The mIoU of a subset, or the mean over all, which is None if one is."""
+    miou: dict[str, float | None] = entry["miou"]
+    if name != MEAN:
+        return miou[name]
+    values = [value for value in miou.values() if value is not None]
+    return sum(values) / len(values) if len(values) == len(miou) else None
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """Mean with the neighbours, a fortieth of all."""
+    reach = max(1, len(values) // 80)
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(len(values))
+    low, high = np.maximum(ends - reach, 0), np.minimum(ends + reach + 1, len(values))
+    smoothed: list[float] = ((sums[high] - sums[low]) / (high - low)).tolist()
+    return smoothed
+
+
+def _data_uri(picture: Image) -> str:
+    """PNG where few colors make that smaller, else JPEG."""
+    image = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    candidates = {
+        "png": cv2.imencode(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes(),
+        "jpeg": cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes(),
+    }
+    kind, data = min(candidates.items(), key=lambda candidate: len(candidate[1]))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _yaml(recipe: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(dict(recipe), sort_keys=False, default_flow_style=None, width=110)
+    return text
+
+
+def _words(subset: str) -> str:
+    """``color, depth and thermal`` of ``color+depth+thermal``."""
+    others, _, last = subset.rpartition("+")
+    return f"{others.replace('+', ', ')} and {last}" if others else last
+
+
+def _text(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"

@@ -1,0 +1,160 @@
+"""Each option of a method changes what it should of a sample, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from support.rooms import METHODS, recipe, training_data
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+
+from m3l_core.datasets.folder import Sample  # noqa: E402
+from m3l_core.trainer.batches import Batch, TrainingSamples  # noqa: E402
+
+Rooms = tuple[list[Sample], list[Sample]]
+NUMBER = 40
+STRONG = ("color_jitter", "gray", "blur", "depth_holes", "depth_noise", "depth_jitter")
+OPTIONS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "modality_dropout": ({"modality_dropout": {}}, {"present"}),
+    "partial": ({"modality_dropout": {"partial": 1.0}}, {"kept"}),
+    "strong_view": ({"strong_view": {}}, {"strong"}),
+    "noise": ({"noise": 0.5}, {"strong"}),
+    "cutmix": ({"cutmix": 0.5}, {"mixed"}),
+    "clean_labelled_copy": ({"clean_labelled_copy": True}, set()),
+    "everything": (METHODS["everything"], {"present", "kept", "strong", "mixed"}),
+}
+"""What to switch on, and which tensors change."""
+
+
+class Drawer:
+    """Samples of one view by changing methods."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        data = training_data(rooms)
+        self.lists = data.labelled, data.unlabelled
+
+    def __call__(self, stream: int = 1, number: int = NUMBER, augmentation: Any = None, **method: Any) -> list[Batch]:
+        made = recipe(method=method, augmentation=augmentation or {})
+        dataset = TrainingSamples(self.lists, made, made.phases[0], 10**9)
+        return [dataset[stream, position] for position in range(number)]
+
+
+@pytest.fixture(scope="module")
+def drawn(rooms: Rooms) -> Drawer:
+    return Drawer(rooms)
+
+
+def changed(some: list[Batch], others: list[Batch]) -> set[str]:
+    return {
+        name
+        for one, other in zip(some, others, strict=True)
+        for name in Batch._fields
+        if not torch.equal(getattr(one, name), getattr(other, name))
+    }
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_changes_its_own_tensor_alone(drawn: Drawer, name: str) -> None:
+    method, expected = OPTIONS[name]
+    assert changed(drawn(), drawn(**method)) == expected
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_labelled_frames_lose_sensors_and_are_seen_as_they_are_otherwise(drawn: Drawer, name: str) -> None:
+    method, expected = OPTIONS[name]
+    assert changed(drawn(0), drawn(0, **method)) == expected - {"strong", "mixed"}
+
+
+@pytest.mark.parametrize("stream", [0, 1])
+def test_without_disturbances_the_student_sees_what_the_teacher_sees(drawn: Drawer, stream: int) -> None:
+    method = {"modality_dropout": {"partial": 0.5}, "cutmix": 1.0, "pseudo_labels": "mean_teacher"}
+    for sample in drawn(stream, **method):
+        assert torch.equal(sample.strong, sample.weak)
+    for sample in drawn(stream):
+        assert torch.equal(sample.present, sample.recorded)
+        assert sample.kept.all()
+        assert not sample.mixed.any()
+
+
+@pytest.mark.parametrize(
+    ("option", "tensor", "others"),
+    [
+        ("modality_dropout", "present", ["strong_view", "noise", "cutmix"]),
+        ("partial", "kept", ["strong_view", "noise", "cutmix"]),
+        ("cutmix", "mixed", ["partial", "strong_view", "noise"]),
+        ("strong_view", "strong", ["partial", "cutmix"]),
+        ("noise", "strong", ["partial", "cutmix"]),
+    ],
+)
+def test_what_an_option_draws_does_not_depend_on_the_others(
+    drawn: Drawer, option: str, tensor: str, others: list[str]
+) -> None:
+    method = OPTIONS[option][0]
+    together = {name: value for other in others for name, value in OPTIONS[other][0].items()} | method
+    assert tensor not in changed(drawn(**method), drawn(**together))
+
+
+def test_the_same_modalities_are_hit_in_part_as_in_whole(drawn: Drawer) -> None:
+    whole = [sample.present for sample in drawn(modality_dropout={})]
+    partial = [sample.kept for sample in drawn(modality_dropout={"partial": 1.0, "partial_ratio": [1, 1]})]
+    assert torch.equal(torch.stack(whole), torch.stack(partial).flatten(2).any(dim=2))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_students_samples_has_noise_on_every_modality(drawn: Drawer, share: float) -> None:
+    samples = drawn(number=150, noise=share)
+    noisy = [(sample.strong != sample.weak).flatten(1).any(dim=1).tolist() for sample in samples]
+    assert {tuple(flags) for flags in noisy} <= {(True, True), (False, False)}
+    assert np.mean(noisy) == pytest.approx(share, abs=0.1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_share_of_the_samples_shows_a_rectangle_of_its_neighbour(drawn: Drawer, share: float) -> None:
+    mixed = torch.stack([sample.mixed for sample in drawn(number=150, cutmix=share)])
+    assert mixed.flatten(1).any(dim=1).float().mean() == pytest.approx(share, abs=0.12)
+    for mask in mixed[mixed.flatten(1).any(dim=1)]:
+        rows, columns = mask.any(dim=1).sum(), mask.any(dim=0).sum()
+        assert mask.sum() == rows * columns
+        assert 0.07 < mask.float().mean() <= 0.4
+
+
+def test_modality_dropout_takes_its_share_evenly_and_never_all(drawn: Drawer) -> None:
+    number = 300
+    samples = drawn(0, number, modality_dropout={"probability": 2 / 3})
+    seen = Counter(tuple(sample.present.tolist()) for sample in samples)
+    assert seen[(False, False)] == 0
+    for there in ((True, True), (False, True), (True, False)):
+        assert seen[there] / number == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_dropout_follows_the_names_of_the_modalities(drawn: Drawer) -> None:
+    samples = drawn(modality_dropout={"draw": "independent", "probability": {"depth": 1.0, "color": 0.0}})
+    assert all(sample.present.tolist() == [True, False] for sample in samples)
+
+
+def moved(pairs: Any) -> list[bool]:
+    """Which modalities differ by more than rounding in one of some pairs of images."""
+    return torch.stack([(one - other).abs().flatten(1).amax(dim=1) > 0.03 for one, other in pairs]).any(dim=0).tolist()
+
+
+@pytest.mark.parametrize("option", ["color_jitter", "depth_jitter"])
+@pytest.mark.parametrize("stream", [0, 1])
+def test_the_common_augmentation_reaches_teacher_and_student_alike(drawn: Drawer, option: str, stream: int) -> None:
+    still = {"color_jitter": 0, "depth_jitter": 0}
+    calm, jittered = (drawn(stream, 8, augmentation=still | change) for change in ({}, {option: 0.5}))
+    assert all(torch.equal(sample.strong, sample.weak) for sample in jittered)
+    seen = zip((sample.weak for sample in calm), (sample.weak for sample in jittered), strict=True)
+    assert moved(seen) == [option == "color_jitter", option == "depth_jitter"]
+
+
+@pytest.mark.parametrize("option", STRONG)
+def test_a_strong_view_of_one_sensor_leaves_the_other(drawn: Drawer, option: str) -> None:
+    nothing = dict.fromkeys(STRONG, 0)
+    samples = drawn(number=8, strong_view=nothing | {option: 0.5})
+    of_depth = option.startswith("depth")
+    assert moved((sample.weak, sample.strong) for sample in samples) == [not of_depth, of_depth]
+    samples = drawn(number=8, strong_view=nothing)
+    assert moved((sample.weak, sample.strong) for sample in samples) == [False, False]

@@ -1,0 +1,213 @@
+"""The state of a training on disk: whole or not at all, whatever happens to the disk."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.rooms import METHODS, recipe, training_data
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+
+from m3l_core.datasets.folder import Sample  # noqa: E402
+from m3l_core.errors import CheckpointError, RecipeError  # noqa: E402
+from m3l_core.trainer.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from m3l_core.trainer.trainer import Trainer  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Rooms = tuple[list[Sample], list[Sample]]
+STATE: dict[str, Any] = {"recipe": {"seed": 1}, "weights": torch.arange(1000.0), "losses": [{"loss": 1.5}]}
+
+
+@contextmanager
+def disk_full_after(size: int) -> Iterator[None]:
+    """No file can grow beyond ``size`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def new_trainer(rooms: Rooms, output: Path, **changes: Any) -> Trainer:
+    return Trainer(recipe(**changes), training_data(rooms), output, workers=0)
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    loaded = load_checkpoint(path, {"seed": 1})
+    assert torch.equal(loaded["weights"], STATE["weights"])
+    assert loaded["losses"] == STATE["losses"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_state_that_cannot_be_written_whole_never_replaces_a_good_one(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, STATE | {"weights": torch.zeros(1000), "bad": (part for part in ())})
+    assert torch.equal(load_checkpoint(path, {"seed": 1})["weights"], STATE["weights"])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("size", [0, 100, 4000])
+def test_a_full_disk_is_told_and_the_last_good_state_stays(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    written = path.read_bytes()
+    assert len(written) > 4000
+    message = r"checkpoint\.pt could not be written .*; the last good checkpoint is kept"
+    with disk_full_after(size), pytest.raises(CheckpointError, match=rf"(?s){message}"):
+        save_checkpoint(path, STATE | {"weights": torch.zeros(1000)})
+    assert path.read_bytes() == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["file/checkpoint.pt", "folder"])
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="could not be written"):
+        save_checkpoint(tmp_path / name, STATE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no checkpoint", b"\0" * 5000, pickle.dumps(STATE["losses"]), pickle.dumps({"recipe": {"seed": 1}})],
+)
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is no checkpoint of a training .*remove it to start"):
+        load_checkpoint(path, {"seed": 1})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [[1], None, torch.zeros(3), {"weights": 1}, {"recipe": None}, {"recipe": [1, 2]}])
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+def test_another_file_of_torch_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        load_checkpoint(tmp_path / "checkpoint.pt", {"seed": 1})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0, 1, exclude_max=True))
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        load_checkpoint(path, {"seed": 1})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 3999), st.integers(1, 255))
+def test_a_weight_that_changed_on_the_disk_is_noticed(tmp_path: Path, place: int, change: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    content = bytearray(path.read_bytes())
+    content[content.index(STATE["weights"].numpy().tobytes()) + place] ^= change
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path, {"seed": 1})
+
+
+def test_another_recipe_is_refused_by_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    with pytest.raises(RecipeError, match=r"another recipe \(differs in head, seed\): choose another output"):
+        load_checkpoint(path, {"seed": 2, "head": 8})
+
+
+@pytest.fixture(scope="module")
+def whole(rooms: Rooms, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    trainer = new_trainer(rooms, tmp_path_factory.mktemp("whole"), method=METHODS["mean teacher"])
+    trainer.run()
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"seed": 1, "head_width": 8}, "head_width, seed"),
+        ({"method": METHODS["M3L"]}, "method"),
+        ({"method": METHODS["mean teacher"] | {"cutmix": 0.1}}, "method"),
+    ],
+)
+def test_a_training_does_not_go_on_by_another_recipe(
+    rooms: Rooms, whole: Trainer, changes: dict[str, Any], differing: str
+) -> None:
+    with pytest.raises(RecipeError, match=rf"another recipe \(differs in {differing}\): choose another output"):
+        new_trainer(rooms, whole.output, **{"method": METHODS["mean teacher"]} | changes)
+
+
+@pytest.mark.parametrize("lost", ["averages", "losses", "kept"])
+def test_a_training_does_not_go_on_from_another_versions_state(
+    rooms: Rooms, tmp_path: Path, whole: Trainer, lost: str
+) -> None:
+    state = torch.load(whole.output / "checkpoint.pt", weights_only=True)
+    del state[lost]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match=rf"written by another version \('{lost}'\)"):
+        new_trainer(rooms, tmp_path, method=METHODS["mean teacher"])
+
+
+class DiskWatcher:
+    """The disk is full from the fourth step until ``free_at``."""
+
+    def __init__(self, free_at: int) -> None:
+        self.free_at = free_at
+        self.full: Any = None
+
+    def step(self, trainer: Trainer) -> None:
+        if trainer.iteration == 4:
+            self.full = disk_full_after(20_000)
+            self.full.__enter__()
+        elif trainer.iteration == self.free_at:
+            self.free()
+
+    def evaluation(self, trainer: Trainer) -> None:
+        pass
+
+    def free(self) -> None:
+        if self.full is not None:
+            self.full.__exit__(None, None, None)
+            self.full = None
+
+
+@pytest.mark.parametrize("free_at", [8, 99])
+def test_a_training_goes_on_while_the_disk_is_full_but_does_not_end_so(
+    rooms: Rooms, tmp_path: Path, whole: Trainer, caplog: pytest.LogCaptureFixture, free_at: int
+) -> None:
+    watcher = DiskWatcher(free_at)
+    made, data = recipe(method=METHODS["mean teacher"]), training_data(rooms)
+    trainer = Trainer(made, data, tmp_path, workers=0, monitors=(watcher,))
+    with caplog.at_level(logging.ERROR):
+        try:
+            if free_at == 8:
+                trainer.run()
+            else:
+                with pytest.raises(CheckpointError, match="the last good checkpoint is kept"):
+                    trainer.run()
+        finally:
+            watcher.free()
+    assert trainer.iteration == 10
+    assert trainer.losses == whole.losses
+    assert "the training goes on" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    again = Trainer(made, data, tmp_path, workers=0)
+    assert again.iteration == (10 if free_at == 8 else 3)
+    again.run()
+    assert again.losses == whole.losses
+    assert again.history == whole.history

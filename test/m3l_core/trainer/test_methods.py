@@ -1,0 +1,122 @@
+"""Every way to teach trains: losses are finite, students move, averages follow."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.rooms import METHODS, recipe, training_data
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+
+from m3l_core.datasets.folder import Sample  # noqa: E402
+from m3l_core.trainer.optimization import new_networks  # noqa: E402
+from m3l_core.trainer.trainer import Trainer  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Rooms = tuple[list[Sample], list[Sample]]
+SHORT: dict[str, Any] = {
+    "phases": [{"iterations": 4, "batch": 2, "crop": [32, 48], "scale": [0.4, 1.0]}],
+    "evaluate_every": 100,
+    "checkpoint_every": 100,
+}
+TERMS = {
+    "supervised": ["supervised"],
+    "supervised, modality dropout": ["supervised"],
+    "everything": ["supervised", "pseudo", "distillation"],
+}
+
+
+def train(rooms: Rooms, output: Path, method: dict[str, Any], **changes: Any) -> Trainer:
+    trainer = Trainer(recipe(method=method, **SHORT | changes), training_data(rooms), output, workers=0)
+    trainer.run()
+    return trainer
+
+
+def parameters_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+@pytest.mark.parametrize("missing", ["mask_token", "no_stream"])
+@pytest.mark.parametrize("name", METHODS)
+def test_it_trains(rooms: Rooms, tmp_path: Path, name: str, missing: str) -> None:
+    method = METHODS[name]
+    if method.get("ensemble") == "equal" and missing == "no_stream":
+        pytest.skip("an equal ensemble counts streams that are not there")
+    trainer = train(rooms, tmp_path, method, missing=missing)
+    assert len(trainer.losses) == 4
+    for losses in trainer.losses:
+        assert list(losses) == ["loss", *TERMS.get(name, ["supervised", "pseudo"])]
+        assert all(math.isfinite(loss) for loss in losses.values())
+        assert losses["loss"] == pytest.approx(sum(losses.values()) - losses["loss"])
+    starts, _ = new_networks(trainer.recipe)
+    for start, student, average in zip(starts, trainer.students, trainer.averages, strict=True):
+        moved, behind = parameters_of(student) - parameters_of(start), parameters_of(average) - parameters_of(start)
+        assert moved.abs().max() > 1e-4
+        assert 0 < (moved - behind).norm() < moved.norm()
+        assert torch.isfinite(parameters_of(average)).all()
+    kept = trainer.history[-1]["kept"]
+    assert (kept == [None] * 3) == (method.get("pseudo_labels") is None)
+
+
+def test_a_mean_teacher_is_the_average_of_its_student(rooms: Rooms, tmp_path: Path) -> None:
+    trainer = train(rooms, tmp_path, METHODS["mean teacher"])
+    assert trainer.teachers == [trainer.averaged_network]
+    assert trainer.averages[0].n_averaged == 4
+
+
+def test_cross_students_are_each_others_teachers_and_stay_different(rooms: Rooms, tmp_path: Path) -> None:
+    trainer = train(rooms, tmp_path, METHODS["cross"])
+    one, other = trainer.students
+    assert trainer.teachers == [other, one]
+    assert (parameters_of(one) - parameters_of(other)).norm() > 0.1
+    assert trainer.averaged_network is trainer.averages[0].module
+    # Both students' losses are added up: each alone would start near log 3.
+    assert trainer.losses[0]["supervised"] > 1.5 * math.log(3)
+
+
+def test_a_supervised_network_has_no_teacher(rooms: Rooms, tmp_path: Path) -> None:
+    assert train(rooms, tmp_path, {}).teachers == [None]
+
+
+def test_the_average_forgets_as_the_recipe_says(rooms: Rooms, tmp_path: Path) -> None:
+    forgetful, keen = (
+        train(rooms, tmp_path / str(decay), METHODS["supervised"], ema_decay=decay) for decay in (0.0, 0.9)
+    )
+    assert torch.equal(parameters_of(forgetful.averages[0]), parameters_of(forgetful.students[0]))
+    assert not torch.equal(parameters_of(keen.averages[0]), parameters_of(keen.students[0]))
+
+
+def test_the_teachers_loss_rises_over_its_ramp(rooms: Rooms, tmp_path: Path) -> None:
+    flat, ramped = (
+        train(rooms, tmp_path / str(ramp), METHODS["mean teacher"] | {"pseudo_ramp_iterations": ramp})
+        for ramp in (0, 4)
+    )
+    first, second = (trainer.losses[0]["pseudo"] for trainer in (flat, ramped))
+    assert first > 0
+    assert second == 0
+    assert all(losses["pseudo"] > 0 for losses in ramped.losses[1:])
+    assert ramped.losses[0]["supervised"] == flat.losses[0]["supervised"]
+    # Half of the weight after half of the ramp, from nearly the same networks.
+    assert ramped.losses[2]["pseudo"] / flat.losses[2]["pseudo"] == pytest.approx(0.5, rel=0.25)
+
+
+def test_gradients_are_clipped_together(rooms: Rooms, tmp_path: Path) -> None:
+    norms = {}
+    for clip in (None, 1e-3):
+        trainer = train(rooms, tmp_path / str(clip), {}, optimizer={"warmup_iterations": 2, "gradient_clip": clip})
+        gradients = [parameter.grad for parameter in trainer.students[0].parameters() if parameter.grad is not None]
+        norms[clip] = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+    assert norms[None] > 0.01
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_mixed_precision_trains_every_part(rooms: Rooms, tmp_path: Path) -> None:
+    exact, mixed = (
+        train(rooms, tmp_path / str(mixed), METHODS["everything"], mixed_precision=mixed) for mixed in (False, True)
+    )
+    assert exact.losses != mixed.losses
+    for one, other in zip(exact.losses, mixed.losses, strict=True):
+        assert other == pytest.approx(one, rel=0.1)

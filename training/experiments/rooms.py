@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Methods beside each other on the rooms data set: same labels, start, encoder, iterations, batches; three seeds each.
+
+    python training/experiments/rooms.py --data rooms --jobs 2                run what is missing
+    python training/experiments/rooms.py --data rooms --jobs 2 --ablation     m3l_plus without each of its parts
+
+Every run leaves one small file in training/experiments/rooms/results/; stopped, the same command goes on. The test set
+is read once, at the end of a run of the comparison, and never by the ablation. training/experiments/rooms_tables.py
+makes the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from m3l_core.command_line import run
+from m3l_core.errors import require
+from m3l_core.files import replacing_file
+from m3l_core.trainer.recipe import Recipe, load_recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+ROOMS = Path(__file__).parent / "rooms"
+START = "start"
+METHODS = (
+    "paper_supervised",
+    "paper_supervised_dropout",
+    "paper_mean_teacher",
+    "paper_mean_teacher_dropout",
+    "paper_m3l",
+    "m3l_plus",
+)
+FRACTIONS = (0.04, 0.12)
+SEEDS = (0, 1, 2)
+ABLATION: dict[str, tuple[str, ...]] = {
+    "without_availability": ("method.ensemble=equal",),
+    "without_confidence": ("method.confidence=none",),
+    "without_labels_first": ("method.pseudo_on_labelled=true",),
+    "without_clean_copy": ("method.clean_labelled_copy=false",),
+    "without_dropout": ("method.modality_dropout=null",),
+    "without_eval_mode": ("method.teacher_mode=train",),
+    "without_valid_mask": ("method.valid_mask=false",),
+    "with_threshold": ("method.confidence=threshold", "method.confidence_threshold=0.7"),
+    "with_strong_view": ("method.strong_view={}",),
+    "with_cutmix": ("method.cutmix=0.5",),
+    "with_noise": ("method.noise=0.3",),
+    "with_partial_masks": ("method.modality_dropout.partial=0.3",),
+    "with_one_missing": ("method.modality_dropout={draw: one, probability: 0.6667}",),
+    "with_weaker_more": ("method.modality_dropout.probability={color: 0.25, depth: 0.45}",),
+    "with_distillation": ("method.distillation_weight=1.0",),
+    "with_no_stream": ("missing=no_stream",),
+}
+"""What is taken from m3l_plus, or added to it, one part at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training."""
+
+    method: str
+    fraction: float
+    seed: int
+    change: str = ""
+    """Of the ablation; empty for the comparison."""
+
+    @property
+    def name(self) -> str:
+        parts = (self.method, self.change, f"{self.fraction:.2f}", str(self.seed))
+        return "-".join(part for part in parts if part)
+
+    @property
+    def start(self) -> Run:
+        """The run whose network this one starts from."""
+        return Run(START, self.fraction, self.seed)
+
+    @property
+    def result(self) -> Path:
+        return ROOMS / "results" / f"{self.name}.json"
+
+    def recipe(self, work: Path) -> Recipe:
+        """The method and the data set under the conditions of the experiment."""
+        is_start = self.method == START
+        method = "paper_supervised" if is_start else self.method
+        conditions = ROOMS / ("start.yaml" if is_start else "conditions.yaml")
+        settings = [f"data.label_fraction={self.fraction}", f"data.label_seed={self.seed}", f"seed={self.seed}"]
+        if not is_start:
+            settings.append(f"start_weights={work / self.start.name / 'bundle'}")
+        files = [RECIPES / "methods" / f"{method}.yaml", RECIPES / "data" / "rooms.yaml", conditions]
+        return load_recipe(files, [*settings, *ABLATION.get(self.change, ())])
+
+
+def comparison() -> Iterator[Run]:
+    """Every method once, before any has its second seed."""
+    return (Run(method, fraction, seed) for seed in SEEDS for fraction in FRACTIONS for method in METHODS)
+
+
+def ablation() -> Iterator[Run]:
+    """With few labels, where the parts of a method matter most."""
+    return (Run("m3l_plus", FRACTIONS[0], seed, change) for seed in SEEDS[:2] for change in ABLATION)
+
+
+def train(run: Run, data: Path, work: Path) -> None:
+    """Train to the end, measure, and write the result."""
+    require("torch", "train")
+    from m3l_core.datasets.folder import read_index
+    from m3l_core.trainer.data import read_data
+    from m3l_core.trainer.evaluator import evaluate
+    from m3l_core.trainer.export import export_bundle
+    from m3l_core.trainer.provenance import Provenance
+    from m3l_core.trainer.trainer import Trainer
+
+    recipe = run.recipe(work)
+    lists = read_data(recipe, data)
+    trainer = Trainer(recipe, lists, work / run.name, workers=0, cache_bytes=2**30)
+    network = trainer.run()
+    if run.method == START:
+        provenance = Provenance.of(recipe, lists, f"training/experiments/rooms.py --run {run.name}")
+        export_bundle(network, recipe, trainer.history, provenance, work / run.name / "bundle")
+        return
+    result = {
+        "run": asdict(run),
+        "labelled": len(lists.labelled),
+        "unlabelled": len(lists.unlabelled),
+        "iterations": recipe.iterations,
+        "seconds": round(trainer.seconds),
+        "method": recipe.method.model_dump(mode="json"),
+        "validation": [{"iteration": entry["iteration"], "miou": entry["miou"]} for entry in trainer.history],
+    }
+    if not run.change:
+        size = (recipe.input_height, recipe.input_width)
+        test = read_index(data / "test.json", recipe.modality_names)
+        matrices = evaluate(network, test, recipe.modalities, size, recipe.mixed_precision)
+        result["test"] = {subset: round(matrix.mean_iou(), 4) for subset, matrix in matrices.items()}
+    with replacing_file(run.result) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def run_all(runs: Sequence[Run], data: Path, work: Path, jobs: int) -> int:
+    """Run each in a process of its own with one thread; returns how many failed."""
+    work.mkdir(parents=True, exist_ok=True)
+
+    def start(run: Run) -> bool:
+        command = [sys.executable, __file__, "--data", str(data), "--work", str(work), "--run", run.name]
+        with (work / f"{run.name}.log").open("a") as log:
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            status = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
+        print(f"{run.name}: {'done' if status == 0 else f'failed, see {log.name}'}", flush=True)
+        return status == 0
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return sum(not done for done in pool.map(start, runs))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the rooms data set")
+    parser.add_argument("--work", type=Path, default=Path("runs/rooms"), help="folder for checkpoints")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
+    parser.add_argument("--only", default="", help="runs whose name contains this")
+    parser.add_argument("--ablation", action="store_true", help="m3l_plus without each of its parts")
+    parser.add_argument("--run", help="one run by its name, in this process")
+    arguments = parser.parse_args()
+    data, work = arguments.data.resolve(), arguments.work.resolve()
+    every = {run.name: run for run in (*comparison(), *ablation())}
+    starts = {run.start.name: run.start for run in every.values()}
+    if arguments.run:
+        train((every | starts)[arguments.run], data, work)
+        return
+    chosen = [run for run in (ablation() if arguments.ablation else comparison()) if arguments.only in run.name]
+    missing = [run for run in chosen if not run.result.exists()]
+    print(f"{len(chosen) - len(missing)} of {len(chosen)} runs are done", flush=True)
+    failed = 0
+    for seed in SEEDS:  # so that the table grows evenly
+        runs = [run for run in missing if run.seed == seed]
+        first = {run.start for run in runs if not (work / run.start.name / "bundle").exists()}
+        failed += run_all(sorted(first, key=str), data, work, arguments.jobs)
+        failed += run_all(runs, data, work, arguments.jobs)
+    if failed:
+        sys.exit(f"{failed} runs failed")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Writes the tables and curves of docs/results.md from what training/experiments/rooms.py has left so far."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from m3l_core.command_line import run
+from m3l_core.errors import M3LError
+from m3l_core.files import replacing_file
+from m3l_core.metrics import mm_robust
+from m3l_core.trainer.reporting.charts import Line, line_chart
+from m3l_core.trainer.reporting.report_style import STYLE
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "rooms" / "results"
+PAGE = ROOT / "docs" / "results.md"
+CURVES = ROOT / "docs" / "images" / "rooms_curves.svg"
+METHODS = {
+    "paper_supervised": "supervised",
+    "paper_supervised_dropout": "supervised + modality dropout",
+    "paper_mean_teacher": "mean teacher",
+    "paper_mean_teacher_dropout": "mean teacher + modality dropout",
+    "paper_m3l": "M3L `paper`",
+    "m3l_plus": "`m3l_plus`",
+}
+COLUMNS = ("color+depth", "color", "depth")
+Result = Mapping[str, Any]
+
+
+def read_results() -> list[Result]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def with_spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation in points of mIoU."""
+    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.1f}{spread}"
+
+
+def comparison_table(results: Iterable[Result]) -> str:
+    """Test mIoU by label fraction and method."""
+    groups: dict[tuple[float, str], list[Result]] = {}
+    for result in results:
+        if not result["run"]["change"]:
+            groups.setdefault((result["run"]["fraction"], result["run"]["method"]), []).append(result)
+    rows = [
+        "| labels | method | seeds | both | color | depth | MM-Robust | worst |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for fraction in sorted({fraction for fraction, _ in groups}):
+        for method, name in METHODS.items():
+            if group := groups.get((fraction, method)):
+                tests = [result["test"] for result in group]
+                cells = [with_spread([test[column] for test in tests]) for column in COLUMNS]
+                cells.append(with_spread([mm_robust(test) for test in tests]))
+                cells.append(with_spread([min(test.values()) for test in tests]))
+                rows.append(f"| {fraction:.0%} | {name} | {len(group)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def ablation_table(results: Iterable[Result]) -> str:
+    """Validation mIoU of m3l_plus with one part changed, against m3l_plus with the same seed."""
+    last = {
+        (result["run"]["fraction"], result["run"]["seed"], result["run"]["change"]): result["validation"][-1]["miou"]
+        for result in results
+        if result["run"]["method"] == "m3l_plus"
+    }
+    changes: dict[str, list[tuple[Mapping[str, float], Mapping[str, float]]]] = {}
+    for (fraction, seed, change), miou in last.items():
+        if change and (fraction, seed, "") in last:
+            changes.setdefault(change, []).append((miou, last[fraction, seed, ""]))
+    rows = ["| m3l_plus | seeds | both | color | depth | MM-Robust |", "|---|---|---|---|---|---|"]
+    for change, pairs in sorted(changes.items(), key=lambda item: item[0].startswith("with_")):
+        cells = [f"{100 * mean(miou[column] - whole[column] for miou, whole in pairs):+.1f}" for column in COLUMNS]
+        cells.append(f"{100 * mean(mm_robust(miou) - mm_robust(whole) for miou, whole in pairs):+.1f}")
+        rows.append(f"| {change.replace('_', ' ')} | {len(pairs)} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def curves(results: Iterable[Result]) -> str:
+    """MM-Robust on the validation rooms over the iterations, at the smallest label fraction, mean of the seeds."""
+    chosen = [result for result in results if not result["run"]["change"]]
+    fraction = min(result["run"]["fraction"] for result in chosen)
+    lines = []
+    for method, name in METHODS.items():
+        points: dict[int, list[float]] = {}
+        for result in chosen:
+            if (result["run"]["method"], result["run"]["fraction"]) == (method, fraction):
+                for entry in result["validation"]:
+                    points.setdefault(entry["iteration"], []).append(mm_robust(entry["miou"]))
+        if points:
+            lines.append(Line(name.replace("`", ""), [(x, mean(values)) for x, values in sorted(points.items())]))
+    legend = "".join(
+        f'<g class="c{number}"><rect class="bar" x="46" y="{316 + 18 * number}" width="11" height="11"/>'
+        f'<text class="name" x="64" y="{326 + 18 * number}">{line.name}</text></g>'
+        for number, line in enumerate(lines)
+    )
+    height = 320 + 18 * len(lines)
+    chart = line_chart(lines, f"iteration; MM-Robust on the validation rooms, {fraction:.0%} of the labels", marks=True)
+    inner = chart.replace("<svg ", '<svg width="640" height="300" ', 1)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" font-family="sans-serif">'
+        f'<style>{STYLE}</style><rect width="640" height="{height}" style="fill: var(--card)"/>{inner}{legend}</svg>\n'
+    )
+
+
+def main() -> None:
+    results = read_results()
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in (("comparison", comparison_table(results)), ("ablation", ablation_table(results))):
+        block = re.compile(f"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not block.search(text):
+            raise M3LError(f"{PAGE} has no place for the {name}: expected <!-- {name} --> and <!-- end -->")
+        text = block.sub(rf"\g<1>{table}\n\g<2>", text)
+    for path, content in ((PAGE, text), (CURVES, curves(results))):
+        with replacing_file(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    print(comparison_table(results), "", ablation_table(results), sep="\n")
+
+
+if __name__ == "__main__":
+    run(main)
