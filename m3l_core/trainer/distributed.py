@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn import functional as differentiable
 
 from m3l_core.errors import RecipeError
 from m3l_core.trainer.losses import PixelSum
@@ -82,6 +81,25 @@ class Ranks:
         return pixels.total * self.count / self.sum(pixels.number).clamp(min=1.0)
 
 
+class _SumOverRanks(torch.autograd.Function):
+    """Every rank's loss depends on the values of all, so that gradients are added up as well."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _SumOverRanks.forward(ctx, gradient)
+
+
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
 class SynchronizedBatchNorm(nn.BatchNorm2d):
     """Batch statistics over all ranks, on any device (torch.nn.SyncBatchNorm needs GPUs)."""
 
@@ -103,12 +121,6 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         shift = cast("Tensor", self.bias) - mean * scale
         normalized: Tensor = images * scale[:, None, None] + shift[:, None, None]
         return normalized
-
-
-def _sum_over_ranks(values: Tensor) -> Tensor:
-    """With a gradient."""
-    total: Tensor = differentiable.all_reduce(values)  # type: ignore[no-untyped-call]
-    return total
 
 
 def synchronize_norms(module: nn.Module) -> None:

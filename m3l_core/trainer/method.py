@@ -50,6 +50,8 @@ class Method(Strict):
     """Labelled frames are taught by pseudo labels as well."""
     teacher_mode: Literal["eval", "train"] = "eval"
     """``train`` leaves dropout and batch statistics on while the teacher labels, as published."""
+    teacher_flip: bool = False
+    """The teacher labels by the mean of what it says of a view and of its mirror image."""
     valid_mask: bool = True
     """No pseudo label outside the image, where a view is padded."""
     confidence: Literal["none", "threshold", "weight"] = "none"

@@ -16,6 +16,7 @@ from m3l_core.model.network import LinearFusionSegFormer, upsample
 from m3l_core.trainer.batches import Batch
 from m3l_core.trainer.distributed import Ranks
 from m3l_core.trainer.losses import PixelSum, divergence, ohem_cross_entropy, pseudo_cross_entropy
+from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.views import PseudoLabels, pseudo_labels, student_view
 
@@ -32,13 +33,15 @@ class Objective(NamedTuple):
 
 
 @torch.no_grad()
-def teach(teacher: LinearFusionSegFormer, batch: Batch, train_mode: bool) -> Tensor:
+def teach(teacher: LinearFusionSegFormer, batch: Batch, method: Method) -> Tensor:
     """Logits (B, K, H, W) of a teacher, which sees the weak view with every sensor that was recorded."""
     was_training = teacher.training
-    teacher.train(train_mode)
-    streams = teacher(batch.weak, batch.recorded)
+    teacher.train(method.teacher_mode == "train")
+    ensemble = teacher.ensemble(teacher(batch.weak, batch.recorded), batch.recorded).float()
+    if method.teacher_flip:
+        mirrored = teacher.ensemble(teacher(batch.weak.flip(-1), batch.recorded), batch.recorded).float()
+        ensemble = (ensemble + mirrored.flip(-1)) / 2
     teacher.train(was_training)
-    ensemble = teacher.ensemble(streams, batch.recorded).float()
     return upsample(ensemble, _size(batch.weak))
 
 
@@ -63,7 +66,7 @@ def objective(
         ranks: the processes that share the batch.
     """
     method = recipe.method
-    taught = None if teacher is None else teach(teacher, batch, method.teacher_mode == "train")
+    taught = None if teacher is None else teach(teacher, batch, method)
     view = student_view(batch, taught, method)
     streams = forward(view.images, view.present, view.kept if method.loses_tokens else None)
     # The ensemble is an output as well: it is what is used, and without it alpha would never learn.

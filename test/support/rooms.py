@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from m3l_core.datasets.folder import Sample, read_index
+from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.recipe import Recipe
 
 SIZE = (64, 96)
@@ -42,6 +44,34 @@ RECIPE: dict[str, Any] = {
     "evaluate_every": 4,
     "checkpoint_every": 3,
 }
+METHODS: dict[str, dict[str, Any]] = {
+    "supervised": {},
+    "supervised, modality dropout": {"modality_dropout": {}},
+    "mean teacher": {"pseudo_labels": "mean_teacher"},
+    "mean teacher, modality dropout": {"pseudo_labels": "mean_teacher", "modality_dropout": {}},
+    "cross": {"pseudo_labels": "cross"},
+    "M3L": {
+        "pseudo_labels": "mean_teacher",
+        "clean_labelled_copy": True,
+        "modality_dropout": {"draw": "one"},
+        "ensemble": "equal",
+        "teacher_mode": "train",
+        "valid_mask": False,
+    },
+    "everything": {
+        "pseudo_labels": "mean_teacher",
+        "pseudo_ramp_iterations": 2,
+        "confidence": "weight",
+        "clean_labelled_copy": True,
+        "modality_dropout": {"draw": "independent", "probability": {"color": 0.3, "depth": 0.6}, "partial": 0.5},
+        "strong_view": {},
+        "cutmix": 0.5,
+        "noise": 0.5,
+        "distillation_weight": 0.5,
+        "temperature": 2.0,
+    },
+}
+"""Ways to teach: published ones, and all options at once."""
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -95,3 +125,11 @@ def write_rooms(folder: Path, train: int = 6, validation: int = 2) -> Path:
 
 def read_rooms(folder: Path) -> tuple[list[Sample], list[Sample]]:
     return read_index(folder / "train.json"), read_index(folder / "val.json")
+
+
+def training_data(rooms: tuple[list[Sample], list[Sample]]) -> TrainingData:
+    """The last recording of the training frames has lost its labels."""
+    train, validation = rooms
+    last = train[-1].recording
+    labelled = [sample for sample in train if sample.recording != last]
+    return TrainingData(labelled, [replace(sample, label=None) for sample in train if sample.recording == last], validation)

@@ -54,6 +54,9 @@ ABLATION: dict[str, tuple[str, ...]] = {
     "with_partial_masks": ("method.modality_dropout.partial=0.3",),
     "with_one_missing": ("method.modality_dropout={draw: one, probability: 0.6667}",),
     "with_weaker_more": ("method.modality_dropout.probability={color: 0.25, depth: 0.45}",),
+    "with_heavier_pseudo_labels": ("method.pseudo_weight=3",),
+    "with_less_dropout": ("method.modality_dropout.probability=0.2",),
+    "with_teacher_flip": ("method.teacher_flip=true",),
     "with_distillation": ("method.distillation_weight=1.0",),
     "with_no_stream": ("missing=no_stream",),
 }

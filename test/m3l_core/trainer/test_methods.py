@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from support.rooms import METHODS, recipe, training_data
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
 from m3l_core.datasets.folder import Sample  # noqa: E402
+from m3l_core.trainer.data import TrainingData  # noqa: E402
 from m3l_core.trainer.optimization import new_networks  # noqa: E402
 from m3l_core.trainer.trainer import Trainer  # noqa: E402
 
@@ -59,6 +61,22 @@ def test_it_trains(rooms: Rooms, tmp_path: Path, name: str, missing: str) -> Non
         assert torch.isfinite(parameters_of(average)).all()
     kept = trainer.history[-1]["kept"]
     assert (kept == [None] * 3) == (method.get("pseudo_labels") is None)
+
+
+@pytest.mark.parametrize("missing", ["mask_token", "no_stream"])
+def test_frames_that_lack_a_sensor_teach_and_measure_what_they_have(rooms: Rooms, tmp_path: Path, missing: str) -> None:
+    lacking = [
+        replace(sample, images={name: path for name, path in sample.images.items() if name == ("color", "depth")[odd]})
+        for odd, sample in enumerate(rooms[0][:2])
+    ]
+    data = training_data(rooms)
+    partial = TrainingData([*data.labelled[2:], *lacking], [*data.unlabelled, *lacking], lacking)
+    made = recipe(method=METHODS["everything"], missing=missing, **SHORT)
+    trainer = Trainer(made, partial, tmp_path, workers=0)
+    trainer.run()
+    assert all(math.isfinite(loss) for losses in trainer.losses for loss in losses.values())
+    assert all(parameter.isfinite().all() for parameter in trainer.averaged_network.parameters())
+    assert all(0 <= miou <= 1 for miou in trainer.history[-1]["miou"].values())
 
 
 def test_a_mean_teacher_is_the_average_of_its_student(rooms: Rooms, tmp_path: Path) -> None:

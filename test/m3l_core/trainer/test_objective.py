@@ -15,6 +15,7 @@ from m3l_core.model.network import LinearFusionSegFormer, upsample  # noqa: E402
 from m3l_core.trainer.batches import Batch, training_batches  # noqa: E402
 from m3l_core.trainer.distributed import Ranks  # noqa: E402
 from m3l_core.trainer.losses import ohem_cross_entropy  # noqa: E402
+from m3l_core.trainer.method import Method  # noqa: E402
 from m3l_core.trainer.objective import Objective, objective, teach  # noqa: E402
 from m3l_core.trainer.optimization import new_networks  # noqa: E402
 from m3l_core.trainer.recipe import Recipe  # noqa: E402
@@ -119,7 +120,7 @@ def test_the_ramp_holds_back_the_teacher_alone(rooms: Rooms) -> None:
 def test_both_sides_of_the_divergence_are_softened_and_its_size_made_up_for(rooms: Rooms, temperature: float) -> None:
     case = Case(rooms, DISTILLED | {"temperature": temperature})
     assert case.teacher is not None
-    taught = (teach(case.teacher, case.batch, False) / temperature).log_softmax(1)
+    taught = (teach(case.teacher, case.batch, Method()) / temperature).log_softmax(1)
     streams = case.student(case.batch.strong, case.batch.present)
     inside = case.batch.inside
     found = []
@@ -143,7 +144,7 @@ def test_an_option_of_the_pseudo_labels_changes_their_term_alone(rooms: Rooms, o
     assert case.teacher is not None
     assert case.terms()["supervised"] == plain.terms()["supervised"]
     assert case.terms()["pseudo"] != pytest.approx(plain.terms()["pseudo"], rel=1e-3)
-    view = student_view(case.batch, teach(case.teacher, case.batch, False), case.recipe.method)
+    view = student_view(case.batch, teach(case.teacher, case.batch, Method()), case.recipe.method)
     wanted = pseudo_labels(view, case.recipe.method)
     weight, number = case().kept
     for each in range(3):
@@ -219,7 +220,7 @@ def test_teaching_leaves_the_teacher_in_its_mode_and_gives_no_gradient(rooms: Ro
     case = Case(rooms, TAUGHT)
     assert case.teacher is not None
     case.teacher.train(before)
-    taught = teach(case.teacher, case.batch, mode == "train")
+    taught = teach(case.teacher, case.batch, Method(teacher_mode=mode))
     assert case.teacher.training is before
     assert taught.shape == (8, 3, 32, 48)
     assert not taught.requires_grad
@@ -229,7 +230,7 @@ def test_an_eval_teacher_is_its_ensemble_and_uses_its_buffers(rooms: Rooms) -> N
     case = Case(rooms, TAUGHT, drop_path=0.5, head_dropout=0.5)
     assert case.teacher is not None
     before = {name: buffer.clone() for name, buffer in case.teacher.named_buffers()}
-    one, other = (teach(case.teacher.train(), case.batch, False) for _ in range(2))
+    one, other = (teach(case.teacher.train(), case.batch, Method()) for _ in range(2))
     assert torch.equal(one, other)
     assert all(torch.equal(buffer, before[name]) for name, buffer in case.teacher.named_buffers())
     with torch.no_grad():
@@ -237,18 +238,27 @@ def test_an_eval_teacher_is_its_ensemble_and_uses_its_buffers(rooms: Rooms) -> N
         expected = upsample(case.teacher.ensemble(streams, case.batch.recorded), (32, 48))
     assert torch.equal(one, expected)
     case.teacher.head.norm.running_mean.add_(1.0)
-    assert not torch.allclose(teach(case.teacher, case.batch, False), one)
+    assert not torch.allclose(teach(case.teacher, case.batch, Method()), one)
+
+
+def test_a_teacher_that_flips_says_the_same_of_a_mirror_image(rooms: Rooms) -> None:
+    case = Case(rooms, TAUGHT)
+    assert case.teacher is not None
+    mirrored = case.batch._replace(weak=case.batch.weak.flip(-1))
+    for flips, same in ((True, True), (False, False)):
+        one, other = (teach(case.teacher, batch, Method(teacher_flip=flips)) for batch in (case.batch, mirrored))
+        assert torch.allclose(one, other.flip(-1), atol=1e-4) is same
 
 
 def test_a_train_teacher_drops_out_and_takes_the_batchs_statistics(rooms: Rooms) -> None:
     case = Case(rooms, TAUGHT, head_dropout=0.5)
     assert case.teacher is not None
-    one, other = (teach(case.teacher, case.batch, True) for _ in range(2))
+    one, other = (teach(case.teacher, case.batch, Method(teacher_mode="train")) for _ in range(2))
     assert not torch.equal(one, other)
     case.teacher.head.dropout.p = 0.0
-    calm = teach(case.teacher, case.batch, True)
+    calm = teach(case.teacher, case.batch, Method(teacher_mode="train"))
     case.teacher.head.norm.running_mean.add_(1.0)
-    assert torch.equal(teach(case.teacher, case.batch, True), calm)
+    assert torch.equal(teach(case.teacher, case.batch, Method(teacher_mode="train")), calm)
     torch.manual_seed(0)
     published = Case(rooms, TAUGHT | {"teacher_mode": "train"}).terms()["pseudo"]
     assert published != pytest.approx(Case(rooms, TAUGHT).terms()["pseudo"], rel=1e-3)

@@ -15,10 +15,17 @@ from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import load_recipe
 
 FOLDER = Path(__file__).parents[3] / "training" / "recipes"
-METHOD_FILES = sorted(path for path in (FOLDER / "methods").glob("*.yaml") if "name:" in path.read_text())
+WHOLE, METHOD_FILES = (
+    [p for p in sorted(folder.glob("*.yaml")) if "\nname:" in p.read_text()] for folder in (FOLDER, FOLDER / "methods")
+)
 SHIPPED = [
-    *([path] for path in sorted(FOLDER.glob("*.yaml"))),
-    *([method, data] for method in METHOD_FILES for data in sorted((FOLDER / "data").glob("*.yaml"))),
+    *([path] for path in WHOLE),
+    *(
+        [method, *machine, data]
+        for method in METHOD_FILES
+        for machine in ([], [FOLDER / "small_machine.yaml"])
+        for data in sorted((FOLDER / "data").glob("*.yaml"))
+    ),
 ]
 
 
@@ -40,8 +47,8 @@ def test_every_shipped_recipe_loads_and_fits_a_bundle(shipped: list[Path]) -> No
     assert all(phase.scale[0] <= phase.scale[1] for phase in loaded.phases)
 
 
-def test_there_are_shipped_recipes_alone_and_of_two_files() -> None:
-    assert {len(shipped) for shipped in SHIPPED} == {1, 2}
+def test_there_are_shipped_recipes_of_one_two_and_three_files() -> None:
+    assert {len(shipped) for shipped in SHIPPED} == {1, 2, 3}
 
 
 def part(path: Path, text: str) -> Path:

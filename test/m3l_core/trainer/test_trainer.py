@@ -14,9 +14,8 @@ from support.rooms import METHODS, recipe, training_data
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
 from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.errors import M3LError, RecipeError  # noqa: E402
+from m3l_core.errors import M3LError  # noqa: E402
 from m3l_core.trainer.batches import Batch  # noqa: E402
-from m3l_core.trainer.distributed import Ranks  # noqa: E402
 from m3l_core.trainer.evaluator import evaluate  # noqa: E402
 from m3l_core.trainer.trainer import Trainer  # noqa: E402
 
@@ -141,12 +140,6 @@ def test_a_training_in_a_thread_leaves_the_signals_alone(rooms: Rooms, tmp_path:
     thread.start()
     thread.join(60)
     assert trainer.iteration == 10
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(rooms: Rooms) -> None:
-    assert Ranks(1, 3).share("abcdef") == "cd"
-    with pytest.raises(RecipeError, match="a batch of 5 cannot be shared evenly by 2 processes"):
-        Ranks(0, 2).share(range(5))
 
 
 class BadImages(Trainer):

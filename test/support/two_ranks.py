@@ -1,4 +1,4 @@
-"""What each of the two processes of test_distributed.py does; run as a script, with torchrun's variables set."""
+"""What each of the two processes of test_two_ranks.py does; run as a script, with torchrun's variables set."""
 
 from __future__ import annotations
 
