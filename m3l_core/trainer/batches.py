@@ -106,6 +106,8 @@ class TrainingSamples(Dataset[Batch]):
                 add_noise(strong[index], disturbance)
         recorded = np.array([modality.name in images for modality in recipe.modalities])
         dropped = method.modality_dropout
+        if dropped is not None and stream == 0 and not dropped.on_labelled:
+            dropped = None
         present, partial = draw_present(recorded, recipe.modality_names, dropped, dropout)
         kept = draw_tokens(partial, phase.crop, dropped, dropout)
         mixed = np.zeros(phase.crop, np.bool_)

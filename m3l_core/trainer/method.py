@@ -30,6 +30,8 @@ class ModalityDropout(Strict):
     probability: Share | dict[str, Share] = 2 / 3
     """``one``: share of the samples that lose a modality; 2/3 is the paper's even choice of color, depth, none.
     ``independent``: of each modality, or a mapping, so that the weaker modality can be practised more."""
+    on_labelled: bool = True
+    """Labelled samples lose modalities as well; else only the pseudo labels teach how to do without."""
     partial: Share = 0.0
     """Share of the lost modalities that lose only some of their tokens, as a sensor does that fails in part."""
     partial_ratio: tuple[Share, Share] = (0.25, 1.0)

@@ -132,4 +132,5 @@ def training_data(rooms: tuple[list[Sample], list[Sample]]) -> TrainingData:
     train, validation = rooms
     last = train[-1].recording
     labelled = [sample for sample in train if sample.recording != last]
-    return TrainingData(labelled, [replace(sample, label=None) for sample in train if sample.recording == last], validation)
+    unlabelled = [replace(sample, label=None) for sample in train if sample.recording == last]
+    return TrainingData(labelled, unlabelled, validation)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -42,22 +43,25 @@ SEEDS = (0, 1, 2)
 ABLATION: dict[str, tuple[str, ...]] = {
     "without_availability": ("method.ensemble=equal",),
     "without_confidence": ("method.confidence=none",),
-    "without_labels_first": ("method.pseudo_on_labelled=true",),
-    "without_clean_copy": ("method.clean_labelled_copy=false",),
-    "without_dropout": ("method.modality_dropout=null",),
-    "without_eval_mode": ("method.teacher_mode=train",),
     "without_valid_mask": ("method.valid_mask=false",),
+    "without_eval_mode": ("method.teacher_mode=train",),
+    "without_dropout": ("method.modality_dropout=null",),
+    "with_dropout_on_labelled": ("method.modality_dropout.on_labelled=true",),
+    "with_clean_copy": ("method.modality_dropout.on_labelled=true", "method.clean_labelled_copy=true"),
+    "with_pseudo_labels_on_labelled": ("method.pseudo_on_labelled=true",),
+    "with_less_dropout": ("method.modality_dropout.probability=0.6667",),
+    "with_independent_dropout": ("method.modality_dropout={draw: independent, probability: 0.5, on_labelled: false}",),
+    "with_weaker_more": (
+        "method.modality_dropout={draw: independent, probability: {color: 0.35, depth: 0.65}, on_labelled: false}",
+    ),
+    "with_partial_masks": ("method.modality_dropout.partial=0.3",),
     "with_threshold": ("method.confidence=threshold", "method.confidence_threshold=0.7"),
+    "with_heavier_pseudo_labels": ("method.pseudo_weight=3",),
+    "with_teacher_flip": ("method.teacher_flip=true",),
+    "with_distillation": ("method.distillation_weight=1.0",),
     "with_strong_view": ("method.strong_view={}",),
     "with_cutmix": ("method.cutmix=0.5",),
     "with_noise": ("method.noise=0.3",),
-    "with_partial_masks": ("method.modality_dropout.partial=0.3",),
-    "with_one_missing": ("method.modality_dropout={draw: one, probability: 0.6667}",),
-    "with_weaker_more": ("method.modality_dropout.probability={color: 0.25, depth: 0.45}",),
-    "with_heavier_pseudo_labels": ("method.pseudo_weight=3",),
-    "with_less_dropout": ("method.modality_dropout.probability=0.2",),
-    "with_teacher_flip": ("method.teacher_flip=true",),
-    "with_distillation": ("method.distillation_weight=1.0",),
     "with_no_stream": ("missing=no_stream",),
 }
 """What is taken from m3l_plus, or added to it, one part at a time."""
@@ -117,11 +121,13 @@ def train(run: Run, data: Path, work: Path) -> None:
     from m3l_core.trainer.evaluator import evaluate
     from m3l_core.trainer.export import export_bundle
     from m3l_core.trainer.provenance import Provenance
+    from m3l_core.trainer.reporting.console import LogLines
     from m3l_core.trainer.trainer import Trainer
 
     recipe = run.recipe(work)
     lists = read_data(recipe, data)
-    trainer = Trainer(recipe, lists, work / run.name, workers=0, cache_bytes=2**30)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    trainer = Trainer(recipe, lists, work / run.name, workers=0, cache_bytes=2**30, monitors=(LogLines(),))
     network = trainer.run()
     if run.method == START:
         provenance = Provenance.of(recipe, lists, f"training/experiments/rooms.py --run {run.name}")

@@ -97,6 +97,22 @@ def test_what_an_option_draws_does_not_depend_on_the_others(
     assert tensor not in changed(drawn(**method), drawn(**together))
 
 
+def test_what_happens_to_a_sample_is_drawn_for_each_purpose_and_list_by_itself(drawn: Drawer) -> None:
+    method: dict[str, Any] = {"modality_dropout": {"probability": 0.5}, "cutmix": 0.5, "noise": 0.5}
+    happened = []
+    for stream in (0, 1):
+        samples = drawn(stream, 200, **method)
+        happened += [
+            [not sample.present.all() for sample in samples],
+            [bool(sample.mixed.any()) for sample in samples],
+            [not torch.equal(sample.strong, sample.weak) for sample in samples],
+        ]
+    of_labelled, *of_unlabelled = happened[0], *happened[3:]
+    assert not any(map(any, happened[1:3]))
+    alike = np.corrcoef([of_labelled, *of_unlabelled]) - np.eye(4)
+    assert abs(alike).max() < 0.3
+
+
 def test_the_same_modalities_are_hit_in_part_as_in_whole(drawn: Drawer) -> None:
     whole = [sample.present for sample in drawn(modality_dropout={})]
     partial = [sample.kept for sample in drawn(modality_dropout={"partial": 1.0, "partial_ratio": [1, 1]})]
