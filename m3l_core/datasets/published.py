@@ -74,6 +74,18 @@ def read_pixels(path: Path, flags: int) -> NDArray[Any]:
     return pixels
 
 
+def read_uint16(path: Path) -> NDArray[np.uint16]:
+    """(H, W) as stored.
+
+    Raises:
+        DatasetError: the file is no 16-bit image.
+    """
+    stored = read_pixels(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != np.uint16:
+        raise DatasetError(f"{path}: expected (H, W) uint16, found {stored.shape} {stored.dtype}")
+    return stored
+
+
 def read_color(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a picture with one, three or four 8-bit channels.
 

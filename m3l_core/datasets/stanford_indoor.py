@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, PublishedSet, read_pixels, to_millimetres, wrong_layout
+from m3l_core.datasets.published import Frame, PublishedSet, read_pixels, read_uint16, to_millimetres, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
@@ -98,9 +98,7 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
     Raises:
         DatasetError: the file is no 16-bit image.
     """
-    stored = read_pixels(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim != 2 or stored.dtype != np.uint16:
-        raise DatasetError(f"{path}: expected (H, W) uint16, found {stored.shape} {stored.dtype}")
+    stored = read_uint16(path)
     return to_millimetres(stored * METRES, (stored != NO_DEPTH) & (stored > 0))
 
 

@@ -18,11 +18,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, PublishedSet, read_pixels, wrong_layout
+from m3l_core.datasets.published import Frame, PublishedSet, read_uint16, wrong_layout
 from m3l_core.errors import DatasetError, require
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
@@ -126,9 +125,7 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
     Raises:
         DatasetError: the file is no 16-bit image.
     """
-    stored = read_pixels(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim != 2 or stored.dtype != np.uint16:
-        raise DatasetError(f"{path}: expected (H, W) uint16, found {stored.shape} {stored.dtype}")
+    stored = read_uint16(path)
     return (stored >> 3 | stored << 13).astype(np.uint16, copy=False)
 
 

@@ -85,37 +85,22 @@ class TrainingSamples(Dataset[Batch]):
             np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in range(1, 6)
         )
         images, label = self._read(source)
-        change = recipe.augmentation
         size = next(iter(images.values())).shape[:2]
-        view = View.draw((size[0], size[1]), phase.crop, phase.scale, change.flip, geometry)
-        weak = np.zeros((len(recipe.modalities), 3, *phase.crop), np.float32)
-        strong = weak.copy()
+        view = View.draw((size[0], size[1]), phase.crop, phase.scale, recipe.augmentation.flip, geometry)
         # Labelled frames are few and certain: they are seen as they are.
-        disturbed = stream == 1
-        noisy = disturbed and disturbance.random() < method.noise
-        for index, modality in enumerate(recipe.modalities):
-            if modality.name not in images:
-                continue
-            image = view.of_image(modality, images[modality.name])
-            image = jitter(modality, image, change.color_jitter, change.depth_jitter, exposure)
-            normalize(modality, image, out=weak[index])
-            if disturbed and method.strong_view is not None:
-                image = disturb(modality, image, method.strong_view, disturbance)
-            normalize(modality, image, out=strong[index])
-            if noisy:
-                add_noise(strong[index], disturbance)
+        is_labelled = stream == 0
+        weak, strong = self._inputs(images, view, exposure, None if is_labelled else disturbance)
         recorded = np.array([modality.name in images for modality in recipe.modalities])
         dropped = method.modality_dropout
-        if dropped is not None and stream == 0 and not dropped.on_labelled:
+        if dropped is not None and is_labelled and not dropped.on_labelled:
             dropped = None
         present, partial = draw_present(recorded, recipe.modality_names, dropped, dropout)
         kept = draw_tokens(partial, phase.crop, dropped, dropout)
         mixed = np.zeros(phase.crop, np.bool_)
-        if disturbed and mixing.random() < method.cutmix:
+        if not is_labelled and mixing.random() < method.cutmix:
             top, left, height, width = random_box(phase.crop, (0.1, 0.4), mixing)
             mixed[top : top + height, left : left + width] = True
-        unlabelled = np.full(phase.crop, IGNORE, np.uint8)
-        seen_label = unlabelled if label is None else view.of_label(label)
+        seen_label = np.full(phase.crop, IGNORE, np.uint8) if label is None else view.of_label(label)
         arrays = (weak, strong, recorded, present, kept, seen_label, view.inside(), mixed, np.array(source))
         return Batch._make(map(torch.from_numpy, arrays))
 
@@ -125,6 +110,27 @@ class TrainingSamples(Dataset[Batch]):
             return [self[position] for position in positions]
         except M3LError as error:
             return error
+
+    def _inputs(
+        self, images: Images, view: View, exposure: np.random.Generator, disturbance: np.random.Generator | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(M, 3, H, W) network input of teacher and student; zeros where a modality was not recorded."""
+        method, change = self.recipe.method, self.recipe.augmentation
+        weak = np.zeros((len(self.recipe.modalities), 3, *self.phase.crop), np.float32)
+        strong = weak.copy()
+        noisy = disturbance is not None and disturbance.random() < method.noise
+        for index, modality in enumerate(self.recipe.modalities):
+            if modality.name not in images:
+                continue
+            image = view.of_image(modality, images[modality.name])
+            image = jitter(modality, image, change.color_jitter, change.depth_jitter, exposure)
+            normalize(modality, image, out=weak[index])
+            if disturbance is not None and method.strong_view is not None:
+                image = disturb(modality, image, method.strong_view, disturbance)
+            normalize(modality, image, out=strong[index])
+            if disturbance is not None and noisy:
+                add_noise(strong[index], disturbance)
+        return weak, strong
 
     def _read(self, source: Position) -> tuple[Images, NDArray[np.uint8] | None]:
         if source not in self.cache:
