@@ -147,12 +147,12 @@ def test_stopped_told_to_stop_and_killed_it_ends_as_if_nothing_had_been(
         reached.append(torch.load(checkpoint, weights_only=True)["iteration"])
         assert reached[-2] < reached[-1] < 60
         assert output == ""
-        assert "Traceback" not in errors
         if number == signal.SIGKILL:
             assert process.returncode == -number
             assert reached[-1] % 3 == 0
         else:
             assert process.returncode == 128 + number
+            assert "Traceback" not in errors
             told = f"train: stopped by {number.name} after iteration {reached[-1]}; the same command goes on from there"
             assert errors.splitlines()[-1] == told
     process = start(*command)

@@ -146,6 +146,12 @@ def test_modality_dropout_takes_its_share_evenly_and_never_all(drawn: Drawer) ->
         assert seen[there] / number == pytest.approx(1 / 3, abs=0.1)
 
 
+def test_labelled_frames_may_keep_every_sensor(drawn: Drawer) -> None:
+    everywhere, elsewhere = ({"probability": 1.0, "partial": 0.5, "on_labelled": here} for here in (True, False))
+    assert changed(drawn(0), drawn(0, modality_dropout=elsewhere)) == set()
+    assert changed(drawn(1, modality_dropout=everywhere), drawn(1, modality_dropout=elsewhere)) == set()
+
+
 def test_dropout_follows_the_names_of_the_modalities(drawn: Drawer) -> None:
     samples = drawn(modality_dropout={"draw": "independent", "probability": {"depth": 1.0, "color": 0.0}})
     assert all(sample.present.tolist() == [True, False] for sample in samples)
