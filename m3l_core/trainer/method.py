@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from m3l_core.datasets.disturbances import StrongView
 
@@ -75,6 +75,18 @@ class Method(Strict):
     """Softens both sides of that divergence."""
     ensemble: Literal["availability", "equal"] = "availability"
     """How streams add up: learnt weights, none for a missing modality's; or all the same, as published."""
+
+    @model_validator(mode="after")
+    def _somebody_teaches(self) -> Method:
+        needing = {
+            "strong_view": self.strong_view,
+            "cutmix": self.cutmix,
+            "noise": self.noise,
+            "distillation_weight": self.distillation_weight,
+        }
+        if self.pseudo_labels == "none" and (idle := [name for name, value in needing.items() if value]):
+            raise ValueError(f"{', '.join(idle)} would do nothing without pseudo_labels: mean_teacher or cross")
+        return self
 
     @property
     def loses_tokens(self) -> bool:

@@ -37,7 +37,7 @@ class Drawer:
         self.lists = data.labelled, data.unlabelled
 
     def __call__(self, stream: int = 1, number: int = NUMBER, augmentation: Any = None, **method: Any) -> list[Batch]:
-        made = recipe(method=method, augmentation=augmentation or {})
+        made = recipe(method={"pseudo_labels": "mean_teacher"} | method, augmentation=augmentation or {})
         dataset = TrainingSamples(self.lists, made, made.phases[0], 10**9)
         return [dataset[stream, position] for position in range(number)]
 

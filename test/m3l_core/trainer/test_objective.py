@@ -73,7 +73,6 @@ class Case:
         ({}, ["supervised"]),
         (TAUGHT, ["supervised", "pseudo"]),
         (DISTILLED, ["supervised", "pseudo", "distillation"]),
-        ({"distillation_weight": 1.0}, ["supervised"]),
         (METHODS["everything"], ["supervised", "pseudo", "distillation"]),
     ],
 )

@@ -58,7 +58,10 @@ def part(path: Path, text: str) -> Path:
 
 
 def test_files_add_up_and_the_last_one_wins(path: Path, tmp_path: Path) -> None:
-    method = part(tmp_path / "method.yaml", "method: {cutmix: 0.5, noise: 0.1}\noptimizer: {power: 2}\nseed: 3")
+    method = part(
+        tmp_path / "method.yaml",
+        "method: {pseudo_labels: cross, cutmix: 0.5, noise: 0.1}\noptimizer: {power: 2}\nseed: 3",
+    )
     other = part(
         tmp_path / "other.yaml",
         "method: {noise: 0.2}\nphases: [{iterations: 9, batch: 1, crop: [32, 32], scale: [1, 1]}]",
@@ -72,9 +75,10 @@ def test_files_add_up_and_the_last_one_wins(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_extends_another_beside_it(path: Path, tmp_path: Path) -> None:
-    part(tmp_path / "sub" / "middle.yaml", "extends: ../recipe.yaml\nseed: 1\nmethod: {noise: 0.1}")
+    settings = "seed: 1\nmethod: {pseudo_labels: cross, noise: 0.1}"
+    part(tmp_path / "sub" / "middle.yaml", f"extends: ../recipe.yaml\n{settings}")
     last = part(tmp_path / "last.yaml", "extends: sub/middle.yaml\nmethod: {cutmix: 0.5}")
-    assert load_recipe(last) == recipe(seed=1, method={"noise": 0.1, "cutmix": 0.5})
+    assert load_recipe(last) == recipe(seed=1, method={"pseudo_labels": "cross", "noise": 0.1, "cutmix": 0.5})
 
 
 def test_an_endless_chain_of_files_is_refused(tmp_path: Path) -> None:
@@ -121,6 +125,7 @@ def test_a_file_becomes_a_typed_recipe(path: Path) -> None:
         ({"phases": [RECIPE["phases"][0] | {"crop": [31, 48]}]}, "greater than or equal to 32"),
         ({"method": {"pseudo_labels": "oracle"}}, "pseudo_labels"),
         ({"method": {"cutmix": 1.5}}, "cutmix"),
+        ({"method": {"cutmix": 0.5, "noise": 0.1}}, "cutmix, noise would do nothing without pseudo_labels"),
         ({"method": {"temperature": 0}}, "temperature"),
         ({"method": {"strong_view": {"fog": 1}}}, "fog"),
         ({"method": {"modality_dropout": {"probability": 1.5}}}, "probability"),
@@ -190,7 +195,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("encoder=mit_b1", {"encoder": "mit_b1"}),
         ("data.labelled=a=b.json", {"data": RECIPE["data"] | {"labelled": "a=b.json"}}),
         ("mixed_precision=true", {"mixed_precision": True}),
-        ("method.cutmix=0.5", {"method": {"cutmix": 0.5}}),
+        ("method.pseudo_weight=0.5", {"method": {"pseudo_weight": 0.5}}),
         ("method.modality_dropout={}", {"method": {"modality_dropout": {}}}),
         ("method.modality_dropout.partial=0.5", {"method": {"modality_dropout": {"partial": 0.5}}}),
     ],

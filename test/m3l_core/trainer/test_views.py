@@ -64,7 +64,7 @@ def test_a_student_sees_the_strong_view_as_it_is_by_default() -> None:
 def test_cutmix_takes_everything_from_the_unlabelled_neighbour(counts: tuple[int, int], seed: int) -> None:
     batch = batch_of(*counts, seed)
     taught = logits_of(batch)
-    view = student_view(batch, taught, Method(cutmix=0.5))
+    view = student_view(batch, taught, Method(pseudo_labels="cross", cutmix=0.5))
     assert view.taught is not None
     for index in range(len(batch.label)):
         partner = neighbour(index, counts[0], sum(counts))
@@ -84,7 +84,7 @@ def test_cutmix_takes_everything_from_the_unlabelled_neighbour(counts: tuple[int
 def test_an_odd_last_sample_has_no_neighbour_and_stays_as_it_is() -> None:
     batch = batch_of(1, 3)
     batch.mixed[1:] = True
-    view = student_view(batch, None, Method(cutmix=1.0))
+    view = student_view(batch, None, Method(pseudo_labels="cross", cutmix=1.0))
     assert view.images[:, 0, 0, 0, 0].tolist() == [0, 2, 1, 3]
 
 
@@ -97,8 +97,8 @@ def test_without_cutmix_nothing_is_mixed() -> None:
 def test_labelled_samples_come_first_with_every_sensor_and_then_all_as_they_are(cutmix: float) -> None:
     batch = batch_of(3, 2)
     taught = logits_of(batch)
-    alone = student_view(batch, taught, Method(cutmix=cutmix))
-    view = student_view(batch, taught, Method(cutmix=cutmix, clean_labelled_copy=True))
+    alone = student_view(batch, taught, Method(pseudo_labels="cross", cutmix=cutmix))
+    view = student_view(batch, taught, Method(pseudo_labels="cross", cutmix=cutmix, clean_labelled_copy=True))
     assert len(view.images) == 8
     assert view.taught is not None
     assert alone.taught is not None
