@@ -125,9 +125,10 @@ class TrainingSamples(Dataset[Batch]):
             image = view.of_image(modality, images[modality.name])
             image = jitter(modality, image, change.color_jitter, change.depth_jitter, exposure)
             normalize(modality, image, out=weak[index])
+            strong[index] = weak[index]
             if disturbance is not None and method.strong_view is not None:
                 image = disturb(modality, image, method.strong_view, disturbance)
-            normalize(modality, image, out=strong[index])
+                normalize(modality, image, out=strong[index])
             if disturbance is not None and noisy:
                 add_noise(strong[index], disturbance)
         return weak, strong
