@@ -75,17 +75,19 @@ def objective(
     if student.config.missing == "no_stream":
         exists[:-1] = view.present.T
     pseudo = None if view.taught is None else pseudo_labels(view, method)
-    teaching = None if view.taught is None else (view.taught / method.temperature).log_softmax(dim=1)
+    teaching = None
+    if view.taught is not None and method.distillation_weight:
+        teaching = (view.taught / method.temperature).log_softmax(dim=1)
     sums: dict[str, list[PixelSum]] = {}
     for logits, of_sample in zip(outputs, exists[:, :, None, None], strict=True):
         log_probabilities = upsample(logits.float(), _size(view.label)).log_softmax(dim=1)
         label = view.label.where(of_sample, IGNORE)
         sums.setdefault("supervised", []).append(ohem_cross_entropy(log_probabilities, label, recipe.ohem_threshold))
-        if pseudo is None or teaching is None:
+        if pseudo is None:
             continue
         weight, counted = pseudo.weight * of_sample, pseudo.counted & of_sample
         sums.setdefault("pseudo", []).append(pseudo_cross_entropy(log_probabilities, pseudo.classes, weight, counted))
-        if method.distillation_weight:
+        if teaching is not None:
             imitating = (log_probabilities / method.temperature).log_softmax(dim=1)
             sums.setdefault("distillation", []).append(divergence(imitating, teaching, counted))
     weights = {
