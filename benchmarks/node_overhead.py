@@ -67,7 +67,7 @@ FAST_DDS_PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 class InstantEngine:
     """Labels everything as class 0, in no time."""
 
-    name, precision = "instant", "none"
+    name, precision, device = "instant", "none", "none"
 
     def __init__(self, bundle: ModelBundle, *options: Any) -> None: ...
 

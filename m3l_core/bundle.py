@@ -2,13 +2,13 @@
 
 - ``model.yaml``: network, classes, modalities, input size, provenance, measured mIoU.
 - ``weights.safetensors``: the weights, float16 or float32.
+- ``model.onnx``, ``model.int8.onnx``: the network as engines other than torch run it, where exported.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from m3l_core.errors import BundleError
-from m3l_core.files import replacing_folder
+from m3l_core.files import replacing_file, replacing_folder
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.modalities import InputSide, Modalities
@@ -28,6 +28,11 @@ from m3l_core.model.config import NetworkConfig
 
 DESCRIPTION_FILE = "model.yaml"
 WEIGHTS_FILE = "weights.safetensors"
+GraphFile = Literal["model.onnx", "model.int8.onnx"]
+_WRITTEN_BY: dict[GraphFile, str] = {
+    "model.onnx": "training/export_onnx.py",
+    "model.int8.onnx": "training/quantize.py",
+}
 
 
 class BundleDescription(BaseModel):
@@ -43,6 +48,8 @@ class BundleDescription(BaseModel):
     input_height: InputSide
     input_width: InputSide
     weights_sha256: str = ""
+    graphs: dict[GraphFile, str] = {}
+    """sha256 of each exported graph."""
     training: dict[str, Any] = {}
     """Provenance: command, data, seed, iterations, licence of the start weights."""
     miou: dict[str, float] = {}
@@ -117,6 +124,34 @@ class ModelBundle:
             raise BundleError(f"{self.folder / WEIGHTS_FILE} cannot be read: {error}") from error
         return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
 
+    def graph(self, name: GraphFile = "model.onnx") -> Path:
+        """The file of an exported graph.
+
+        Raises:
+            BundleError: it was not exported, or the file is not the one that was exported from these weights.
+        """
+        path = self.folder / name
+        expected = self.description.graphs.get(name)
+        if expected is None or not path.is_file():
+            raise BundleError(f"{self.folder} has no {name}: write it with {_WRITTEN_BY[name]} {self.folder}")
+        found = _sha256(path)
+        if found != expected:
+            raise BundleError(
+                f"{path} is not the file that {DESCRIPTION_FILE} describes (sha256 {found[:12]}..., expected "
+                f"{expected[:12]}...): write it again with {_WRITTEN_BY[name]} {self.folder}, or copy the bundle again"
+            )
+        return path
+
+    def add_graph(self, content: bytes, name: GraphFile = "model.onnx") -> ModelBundle:
+        """Write an exported graph into the folder; returns the bundle with it."""
+        graphs = {**self.description.graphs, name: hashlib.sha256(content).hexdigest()}
+        bundle = ModelBundle(self.folder, self.description.model_copy(update={"graphs": graphs}))
+        with replacing_file(self.folder / name) as temporary:
+            temporary.write_bytes(content)
+        with replacing_file(self.folder / DESCRIPTION_FILE) as temporary:
+            _write_description(temporary, bundle.description)
+        return bundle
+
 
 def save_bundle(
     folder: Path,
@@ -136,17 +171,16 @@ def save_bundle(
     with replacing_folder(folder) as temporary:
         save_file(tensors, temporary / WEIGHTS_FILE)
         description = description.model_copy(update={"weights_sha256": _sha256(temporary / WEIGHTS_FILE)})
-        text = yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (temporary / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        _write_description(temporary / DESCRIPTION_FILE, description)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors writes for the owner alone
     return ModelBundle(folder, description)
 
 
-def shipped_bundle() -> Path:
-    """Folder of the bundle that comes with the package."""
-    return Path(str(files("m3l_core"))) / "data" / "bundles" / "rooms_b0"
+def _write_description(path: Path, description: BundleDescription) -> None:
+    text = yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

@@ -39,3 +39,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             os.replace(former, path)  # stopped between the two renames
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be made again: ``M3L_CACHE``, or m3l_ros in ``XDG_CACHE_HOME``."""
+    if chosen := os.environ.get("M3L_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "m3l_ros"

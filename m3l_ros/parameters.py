@@ -9,7 +9,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from m3l_core.engines.engine import ENGINES
+from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.streaming.sensor_health import HealthThresholds
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -42,7 +42,7 @@ class ParameterSpec:
 PARAMETERS: dict[str, ParameterSpec] = {
     "bundle": ParameterSpec("", "Folder of a model bundle; empty: the shipped one", read_only=True),
     "engine": ParameterSpec("auto", "Inference engine", choices=("auto", *ENGINES), read_only=True),
-    "precision": ParameterSpec("auto", "Arithmetic of the engine", choices=("auto", "fp32", "bf16"), read_only=True),
+    "precision": ParameterSpec("auto", "Arithmetic of the engine", choices=("auto", *PRECISIONS), read_only=True),
     "num_threads": ParameterSpec(0, "CPU threads of the engine; 0: its own choice", (0, 256), read_only=True),
     "image_transport": ParameterSpec("raw", "Transport of color", choices=("raw", "compressed"), read_only=True),
     "depth_image_transport": ParameterSpec(

@@ -13,10 +13,11 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 
-from m3l_core.bundle import ModelBundle, shipped_bundle
+from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import Engine, load_engine
 from m3l_core.errors import BundleError, M3LError
 from m3l_core.segmenter import Segmenter
+from m3l_core.shipped import shipped_bundle
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import MODALITIES, LabellingSession
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
@@ -109,7 +110,8 @@ class SegmentNode(LifecycleNode):
         self._outputs = SegmentationPublishers(self, bundle.description.labels)
         self._segmenter = Segmenter(bundle.description, engine)
         self._diagnostics_timer.timer_period_ns = round(value(self, "diagnostics_period") * 1e9)
-        self.get_logger().info(f"{bundle.description.name} from {bundle.folder} on {engine.name} {engine.precision}")
+        used = f"{engine.name} {engine.precision} on {engine.device}"
+        self.get_logger().info(f"{bundle.description.name} from {bundle.folder}: {used}")
 
     def _activate(self) -> None:
         assert self._segmenter is not None and self._outputs is not None
@@ -133,7 +135,12 @@ class SegmentNode(LifecycleNode):
         problem = self._problem
         if segmenter is not None:
             engine = segmenter.engine
-            values = {"bundle": segmenter.description.name, "engine": engine.name, "precision": engine.precision}
+            values = {
+                "bundle": segmenter.description.name,
+                "engine": engine.name,
+                "precision": engine.precision,
+                "device": engine.device,
+            }
         if session is not None:
             statuses, accounts = session.describe()
             values |= accounts

@@ -18,3 +18,13 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.bundles import write_bundle
 
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its graph for the other engines; for reading only."""
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'm3l_ros[train]'")
+    from support.bundles import write_exported_bundle
+
+    return write_exported_bundle(tmp_path_factory.mktemp("bundles") / "exported")

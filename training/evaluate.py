@@ -17,12 +17,12 @@ from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
-from m3l_core.datasets.folder import read_index
+from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.engines.engine import ENGINES, load_engine
 from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditions
 from m3l_core.evaluation.picture import write_picture
 from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
-from m3l_core.evaluation.robustness import RobustnessEvaluator, evenly_spread, labelled_samples
+from m3l_core.evaluation.robustness import RobustnessEvaluator, labelled_samples
 
 EXAMPLES = 4
 

@@ -43,6 +43,8 @@ def main() -> None:
     overrides = [part for part in arguments.recipe if "=" in part]
     recipe = load_recipe([Path(part) for part in arguments.recipe if "=" not in part], overrides)
     require("torch", "train")
+    from m3l_core.datasets.model_inputs import read_model_inputs
+    from m3l_core.engines.onnx_export import export_onnx
     from m3l_core.trainer.data import read_data
     from m3l_core.trainer.distributed import Ranks
     from m3l_core.trainer.export import export_bundle
@@ -76,6 +78,8 @@ def main() -> None:
         bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
         page = write_report(trainer, provenance)
         print(f"bundle: {bundle.folder}\nreport: {page}")
+        # Last: whatever it meets, the training is safe on disk.
+        export_onnx(bundle, read_model_inputs(arguments.data / recipe.data.validation, bundle.description))
     ranks.leave()
 
 

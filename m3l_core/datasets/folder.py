@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -136,3 +136,13 @@ def read_sample(
     if len(set(sizes.values())) > 1:
         raise DatasetError(f"images of one instant differ in size, register them: {sizes}")
     return images, label
+
+
+_Item = TypeVar("_Item")
+
+
+def evenly_spread(items: Sequence[_Item], limit: int | None) -> list[_Item]:
+    """At most ``limit`` of the items, from the first to the last at even distances."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[index] for index in np.linspace(0, len(items) - 1, limit).round().astype(int)]

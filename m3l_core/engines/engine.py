@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Protocol
 
-from m3l_core.bundle import ModelBundle
-from m3l_core.errors import EngineError, MissingPackageError
+import numpy as np
+
+from m3l_core.bundle import BundleDescription, ModelBundle
+from m3l_core.errors import BundleError, EngineError, MissingPackageError
 from m3l_core.frames import ModelInput, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -19,6 +24,8 @@ class Engine(Protocol):
 
     name: str
     precision: str
+    device: str
+    """Where it computes, such as ``CPU`` or the name of a GPU."""
 
     def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
         """Labels and confidence of (H, W) = ``size`` pixels."""
@@ -27,8 +34,20 @@ class Engine(Protocol):
 
 EngineLoader = Callable[[ModelBundle, str, int], Engine]
 
-ENGINES: dict[str, str] = {"torch": "m3l_core.engines.torch_engine:load"}
-"""Engine -> its ``EngineLoader``, imported when it is asked for; the fastest first."""
+ENGINES: dict[str, str] = {
+    "tensorrt": "m3l_core.engines.tensorrt_engine:load",
+    "openvino": "m3l_core.engines.openvino_engine:load",
+    "onnxruntime": "m3l_core.engines.onnx_runtime_engine:load",
+    "torch": "m3l_core.engines.torch_engine:load",
+    "torch_compiled": "m3l_core.engines.torch_engine:load_compiled",
+}
+"""Engine -> its ``EngineLoader``, imported when it is asked for."""
+
+AUTO = ("tensorrt", "openvino", "onnxruntime", "torch")
+"""What ``auto`` tries: all that start within seconds."""
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+"""Of all engines together."""
 
 
 def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto", num_threads: int = 0) -> Engine:
@@ -36,27 +55,74 @@ def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto"
 
     Args:
         bundle: the model.
-        name: one of ``ENGINES``, or ``auto``: the first of them that loads.
-        precision: ``fp32``, ``bf16``, or ``auto``: the fastest on this machine.
+        name: one of ``ENGINES``, or ``auto``: the one that is fastest here and now, and what it was compared with is
+            logged.
+        precision: one of ``PRECISIONS``, or ``auto``: the engine's fastest that loses nothing to speak of, so not int8.
         num_threads: CPU threads; 0 = the library's choice.
 
     Raises:
         EngineError: no such engine or precision, or none can be loaded; says why for each.
         MissingPackageError: the engine's package is not installed.
-        BundleError: the bundle's weights are not those of its network.
+        BundleError: the bundle lacks what the engine needs, or its weights are not those of its network.
     """
     if name != "auto":
         return _loader(name)(bundle, precision, num_threads)
     failures = []
-    for candidate in ENGINES:
+    loaded: list[tuple[float, Engine]] = []
+    for candidate in AUTO:
         try:
             engine = _loader(candidate)(bundle, precision, num_threads)
-        except (EngineError, MissingPackageError) as error:
+            loaded.append((seconds_per_frame(engine, bundle.description), engine))
+        except (EngineError, MissingPackageError, BundleError) as error:
             failures.append(f"{candidate}: {error}")
-            continue
-        logger.info("engine auto: %s %s%s", engine.name, engine.precision, f", not {failures}" if failures else "")
-        return engine
-    raise EngineError("no engine can be loaded. " + "; ".join(failures))
+    if not loaded:
+        raise EngineError("no engine can be loaded. " + "; ".join(failures))
+    loaded.sort(key=lambda entry: entry[0])
+    speeds = [f"{engine.name} {engine.precision} {seconds * 1e3:.1f} ms" for seconds, engine in loaded]
+    logger.info("engine auto: %s%s", ", ".join(speeds), f"; not {'; '.join(failures)}" if failures else "")
+    return loaded[0][1]
+
+
+def seconds_per_frame(engine: Engine, description: BundleDescription, runs: int = 3) -> float:
+    """Median of ``runs`` frames of the bundle's input size, after one that allocates."""
+    shape = (1, len(description.modalities))
+    nothing = ModelInput(np.zeros((*shape, 3, *description.input_size), np.float32), np.ones(shape, np.bool_))
+    seconds = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        engine.infer(nothing, description.input_size)
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:])
+
+
+def check_input(model_input: ModelInput, description: BundleDescription) -> None:
+    """What every engine asks of its input.
+
+    Raises:
+        EngineError: the images are not of the bundle's modalities and size.
+    """
+    expected = (1, len(description.modalities), 3, *description.input_size)
+    if model_input.images.shape != expected:
+        raise EngineError(f"expected images of shape {expected}, got {model_input.images.shape}")
+
+
+def check_precision(engine: str, precision: str, known: Sequence[str]) -> None:
+    """Refuse a precision that an engine does not know.
+
+    Raises:
+        EngineError: it is neither ``auto`` nor one of ``known``.
+    """
+    if precision not in ("auto", *known):
+        raise EngineError(f"the {engine} engine has no precision '{precision}', expected auto, {', '.join(known)}")
+
+
+def graph_of(bundle: ModelBundle, precision: str) -> Path:
+    """The bundle's ONNX file for a precision.
+
+    Raises:
+        BundleError: the bundle has none, or not the one that was exported.
+    """
+    return bundle.graph("model.int8.onnx" if precision == "int8" else "model.onnx")
 
 
 def _loader(name: str) -> EngineLoader:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.errors import BundleError, EngineError, require
+from m3l_core.engines.engine import check_input, check_precision, seconds_per_frame
+from m3l_core.errors import BundleError, require
 from m3l_core.frames import ModelInput, Segmentation
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ PRECISIONS = ("fp32", "bf16")
 _torch_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch engine")
 
 
-def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> TorchEngine:
+def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0, compiled: bool = False) -> TorchEngine:
     """Load a bundle into torch, on the GPU if there is one.
 
     ``auto`` runs each precision a few times and keeps the faster: only some processors compute in bfloat16.
@@ -36,20 +35,20 @@ def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> 
         EngineError: unknown precision.
         BundleError: the weights are not those of the network.
     """
-    require("torch", "train")
-    if precision != "auto" and precision not in PRECISIONS:
-        raise EngineError(f"the torch engine has no precision '{precision}', expected auto, {', '.join(PRECISIONS)}")
-    return _torch_thread.submit(_load, bundle, precision, num_threads).result()
-
-
-def _load(bundle: ModelBundle, precision: str, num_threads: int) -> TorchEngine:
-    import torch
-
+    torch = require("torch", "train")
+    check_precision(TorchEngine.name, precision, PRECISIONS)
     if num_threads > 0:
-        torch.set_num_threads(num_threads)
-    if precision != "auto":
-        return TorchEngine(bundle, precision)
-    return min((TorchEngine(bundle, candidate) for candidate in PRECISIONS), key=_seconds_per_frame)
+        _torch_thread.submit(torch.set_num_threads, num_threads).result()
+    candidates = PRECISIONS if precision == "auto" else (precision,)
+    engines = [_torch_thread.submit(TorchEngine, bundle, candidate, compiled).result() for candidate in candidates]
+    if len(engines) == 1:
+        return engines[0]
+    return min(engines, key=lambda engine: seconds_per_frame(engine, bundle.description))
+
+
+def load_compiled(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> TorchEngine:
+    """The same through ``torch.compile``: the first frame takes about a minute and needs a C++ compiler."""
+    return load(bundle, precision, num_threads, compiled=True)
 
 
 def load_network(bundle: ModelBundle) -> LinearFusionSegFormer:
@@ -76,15 +75,16 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, bundle: ModelBundle, precision: str) -> None:
+    def __init__(self, bundle: ModelBundle, precision: str, compiled: bool = False) -> None:
         import torch
 
         self.precision = precision
-        self.input_size = bundle.description.input_size
+        self._description = bundle.description
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        network = load_network(bundle).requires_grad_(False)
-        self._network = network.to(self._device, self._dtype)
+        self.device = self._device.type.upper()
+        self._network = load_network(bundle).requires_grad_(False).to(self._device, self._dtype)
+        self._logits = torch.compile(self._ensemble) if compiled else self._ensemble
 
     def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
         """Labels and confidence of (H, W) = ``size`` pixels.
@@ -94,9 +94,7 @@ class TorchEngine:
         Raises:
             EngineError: the input is not of the bundle's modalities.
         """
-        expected = (1, self._network.config.num_modalities, 3, *self.input_size)
-        if model_input.images.shape != expected:
-            raise EngineError(f"expected images of shape {expected}, got {model_input.images.shape}")
+        check_input(model_input, self._description)
         return _torch_thread.submit(self._infer, model_input, size).result()
 
     def _infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
@@ -105,8 +103,10 @@ class TorchEngine:
         with torch.inference_mode():
             images = torch.from_numpy(model_input.images).to(self._device, self._dtype)
             present = torch.from_numpy(model_input.present).to(self._device)
-            logits = self._network.ensemble(self._network(images, present), present).float()
-            return self._segmentation(logits, size)
+            return self._segmentation(self._logits(images, present).float(), size)
+
+    def _ensemble(self, images: Tensor, present: Tensor) -> Tensor:
+        return self._network.ensemble(self._network(images, present), present)
 
     @staticmethod
     def _segmentation(logits: Tensor, size: tuple[int, int]) -> Segmentation:
@@ -123,15 +123,3 @@ def _to_uint8(image: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.ui
 
     array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = image.to(torch.uint8).cpu().numpy()
     return array
-
-
-def _seconds_per_frame(engine: TorchEngine) -> float:
-    modalities = engine._network.config.num_modalities
-    size = engine.input_size
-    model_input = ModelInput(np.zeros((1, modalities, 3, *size), np.float32), np.ones((1, modalities), np.bool_))
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        engine._infer(model_input, size)
-        seconds.append(time.perf_counter() - started)
-    return median(seconds[1:])  # the first run allocates

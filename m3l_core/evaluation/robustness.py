@@ -42,13 +42,6 @@ def labelled_samples(samples: Sequence[Sample], source: Path) -> list[Sample]:
     return labelled
 
 
-def evenly_spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """At most ``limit`` of the samples, from the first to the last at even distances."""
-    if limit is None or limit >= len(samples):
-        return list(samples)
-    return [samples[index] for index in np.linspace(0, len(samples) - 1, limit).round().astype(int)]
-
-
 class Score:
     """Counts of one condition."""
 

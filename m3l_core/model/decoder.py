@@ -32,8 +32,12 @@ class AllMLPHead(nn.Module):
     def _folded_maps(self) -> list[tuple[Tensor, Tensor]]:
         """Per stage, weight (width, C_s) and bias (width,) of linear + slice of ``fuse`` (+ norm in eval mode)."""
         linears = cast("list[nn.Linear]", list(self.stage_linears))
-        slices = self.fuse.weight.chunk(len(linears), dim=1)[::-1]
-        maps = [(part @ linear.weight, part @ linear.bias) for part, linear in zip(slices, linears, strict=True)]
+        width = len(self.fuse.weight)
+        maps = []
+        for index, linear in enumerate(linears):
+            begin = (len(linears) - 1 - index) * width
+            part = self.fuse.weight[:, begin : begin + width]
+            maps.append((part @ linear.weight, part @ linear.bias))
         if self.training:
             return maps
         running_mean, running_var = self.norm.running_mean, self.norm.running_var

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from m3l_core.bundle import ModelBundle, shipped_bundle
+from m3l_core.bundle import ModelBundle
 from m3l_core.errors import M3LError
+from m3l_core.shipped import shipped_bundle, shipped_recording
 from m3l_ros.demo.node_process import running_node
 from m3l_ros.demo.play import Observations, open_stage
-from m3l_ros.demo.recording import Instant, read_recording, shipped_recording
+from m3l_ros.demo.recording import Instant, read_recording
 from m3l_ros.demo.report import results_table, score, write_picture, write_report
 
 NODE_PARAMETERS = {

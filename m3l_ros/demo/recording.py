@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +55,6 @@ class Instant:
         """Topic -> message, without those of silent sensors."""
         silent = {SENSOR_TOPICS[name] for name in self.phase.silent}
         return {topic: raw for topic, raw in self.messages.items() if topic != TRUTH_TOPIC and topic not in silent}
-
-
-def shipped_recording() -> Path:
-    """Folder of the recording that comes with the package."""
-    return Path(str(files("m3l_core"))) / "data" / "recordings" / "rooms_a"
 
 
 def read_recording(path: Path) -> list[Instant]:

@@ -20,9 +20,9 @@ from m3l_core.bundle import (
     BundleDescription,
     ModelBundle,
     save_bundle,
-    shipped_bundle,
 )
 from m3l_core.errors import BundleError
+from m3l_core.shipped import shipped_bundle
 
 DESCRIPTION: dict[str, Any] = {
     "name": "small",

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from m3l_core.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, BundleDescription, save_bundle
+from m3l_core.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, BundleDescription, ModelBundle, save_bundle
+from m3l_core.frames import ModelInput
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality, Modality
 from m3l_core.model.config import EncoderConfig, NetworkConfig
@@ -42,6 +43,18 @@ def write_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPT
     )
     weights = {name: value.float().numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")}
     return save_bundle(folder, description, weights, "# tiny\n").folder
+
+
+def write_exported_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPTH) -> Path:
+    """The same with model.onnx, exported from noise as frames."""
+    import numpy as np
+
+    from m3l_core.engines.onnx_export import export_onnx
+
+    shape = (1, len(modalities))
+    noise = np.random.default_rng(0).normal(size=(*shape, 3, 64, 96)).astype(np.float32)
+    bundle = ModelBundle.load(write_bundle(folder, modalities))
+    return export_onnx(bundle, [ModelInput(noise, np.ones(shape, np.bool_))]).folder
 
 
 def _edit(old: str, new: str) -> Callable[[Path], None]:

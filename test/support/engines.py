@@ -16,6 +16,7 @@ class ConstantEngine:
 
     name = "constant"
     precision = "fp32"
+    device = "CPU"
 
     def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
         return Segmentation(np.full(size, 1, np.uint8), np.full(size, 200, np.uint8))

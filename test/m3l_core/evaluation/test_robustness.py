@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.half_scenes import CONFIDENCE, IOU, SumEngine, describe, write_frames
 
-from m3l_core.datasets.folder import Sample
+from m3l_core.datasets.folder import Sample, evenly_spread
 from m3l_core.errors import DatasetError
 from m3l_core.evaluation.conditions import MISSING, Missing, Subset, standard_conditions
 from m3l_core.evaluation.robustness import (
     RobustnessEvaluator,
     RobustnessResult,
-    evenly_spread,
     labelled_samples,
 )
 from m3l_core.modalities import DepthModality

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from m3l_core.bundle import shipped_bundle
 from m3l_core.model.config import ENCODERS, EncoderConfig, NetworkConfig
+from m3l_core.shipped import shipped_bundle
 
 sizes = st.integers(1, 16)
 fours = st.tuples(sizes, sizes, sizes, sizes)

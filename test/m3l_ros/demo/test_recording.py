@@ -16,6 +16,7 @@ from support.recordings import copy_without, write_sequence
 
 from m3l_core.datasets.folder import read_image
 from m3l_core.errors import DatasetError
+from m3l_core.shipped import shipped_recording
 from m3l_ros.demo.recording import (
     CAMERA_INFO_TOPIC,
     COLOR_TOPIC,
@@ -23,7 +24,6 @@ from m3l_ros.demo.recording import (
     PHASES,
     TRUTH_TOPIC,
     read_recording,
-    shipped_recording,
 )
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,166 @@
+"""What ``benchmarks.engines`` compares: our engines, the published order of computation, and what else one would pick.
+
+A contender is a function that loads it: (work folder, threads) -> function of a frame and a size that gives the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3l_core.bundle import ModelBundle, save_bundle
+from m3l_core.datasets.model_inputs import read_model_inputs
+from m3l_core.engines.engine import load_engine
+from m3l_core.frames import ModelInput
+from m3l_core.shipped import shipped_bundle, shipped_recording
+
+Size = tuple[int, int]
+Labeller = Callable[[ModelInput, Size], NDArray[np.uint8]]
+LABEL_SIZE: Size = (480, 640)
+
+
+def prepare_bundle(work: Path, encoder: str | None, size: Size) -> None:
+    """Write ``work/bundle``: the shipped one, or a random one with another encoder, for this input, with its graph."""
+    from m3l_core.engines.onnx_export import export_onnx
+
+    shipped = ModelBundle.load(shipped_bundle())
+    changes: dict[str, Any] = {"input_height": size[0], "input_width": size[1], "graphs": {}}
+    weights = shipped.read_weights()
+    if encoder is not None:
+        from m3l_core.model.network import LinearFusionSegFormer
+
+        network = shipped.description.network.model_copy(update={"encoder": encoder})
+        changes |= {"name": encoder, "network": network, "miou": {}}
+        state = LinearFusionSegFormer(network).state_dict()
+        weights = {name: value.numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    description = shipped.description.model_copy(update=changes)
+    bundle = save_bundle(work / "bundle", description, weights, "# Of a benchmark\n")
+    export_onnx(bundle, read_model_inputs(shipped_recording(), description, 1))
+    _export_published(bundle, work / "published.onnx")
+
+
+def prepare_others(work: Path) -> None:
+    """Write ``work/segformer.onnx``: SegFormer b0 with random weights, color alone, for the same input and classes."""
+    import torch
+    import transformers
+
+    description = ModelBundle.load(work / "bundle").description
+
+    class SegFormer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            config = transformers.SegformerConfig(num_labels=len(description.labels))
+            self.network = transformers.SegformerForSemanticSegmentation(config)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return _labels(self.network(images[:, 0]).logits)
+
+    _export(SegFormer(), (torch.zeros(1, 2, 3, *description.input_size),), ["images"], work / "segformer.onnx")
+
+
+def _export_published(bundle: ModelBundle, path: Path) -> None:
+    import torch
+
+    from benchmarks.published_order import PublishedOrder
+    from m3l_core.engines.torch_engine import load_network
+
+    network = load_network(bundle)
+
+    class Published(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.published = PublishedOrder(network)
+
+        def forward(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+            return _labels(network.ensemble(self.published(images, present), present))
+
+    inputs = (torch.zeros(1, 2, 3, *bundle.description.input_size), torch.ones(1, 2, dtype=torch.bool))
+    _export(Published(), inputs, ["images", "present"], path)
+
+
+def _labels(logits: Any) -> Any:
+    """As the published code ends: upsampled, then argmax."""
+    import torch
+
+    return torch.nn.functional.interpolate(logits, LABEL_SIZE, mode="bilinear", align_corners=True).argmax(dim=1)[0]
+
+
+def _export(module: Any, inputs: tuple[Any, ...], names: list[str], path: Path) -> None:
+    import torch
+
+    program = torch.onnx.export(
+        module.eval().requires_grad_(False),
+        inputs,
+        input_names=names,
+        output_names=["labels"],
+        opset_version=20,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(path)
+
+
+def _published_in_torch(work: Path, threads: int) -> Labeller:
+    import torch
+
+    from benchmarks.published_order import PublishedOrder
+    from m3l_core.engines.torch_engine import load_network
+    from m3l_core.model.network import upsample
+
+    torch.set_num_threads(threads)
+    network = load_network(ModelBundle.load(work / "bundle")).requires_grad_(False)
+    published = PublishedOrder(network)
+
+    def label(frame: ModelInput, size: Size) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            images, present = torch.from_numpy(frame.images), torch.from_numpy(frame.present)
+            logits = network.ensemble(published(images, present), present)
+            labels: NDArray[np.uint8] = upsample(logits, size).argmax(dim=1)[0].to(torch.uint8).numpy()
+            return labels
+
+    return label
+
+
+def _openvino(file: str, work: Path, threads: int) -> Labeller:
+    """A graph that is not ours, in bf16."""
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(str(work / file)), "CPU", settings)
+    request = compiled.create_infer_request()
+    names = [port.get_any_name() for port in compiled.inputs]
+
+    def label(frame: ModelInput, size: Size) -> NDArray[np.uint8]:
+        feeds = {name: getattr(frame, name) for name in names}
+        labels: NDArray[np.uint8] = request.infer(feeds, share_inputs=True)["labels"].astype(np.uint8)
+        return labels
+
+    return label
+
+
+def _ours(engine: str, precision: str, work: Path, threads: int) -> Labeller:
+    loaded = load_engine(ModelBundle.load(work / "bundle"), engine, precision, threads)
+    return lambda frame, size: loaded.infer(frame, size).labels
+
+
+REFERENCE = "torch fp32"
+CONTENDERS: dict[str, Callable[[Path, int], Labeller]] = {
+    "published order, torch fp32": _published_in_torch,
+    "published order, openvino bf16": partial(_openvino, "published.onnx"),
+    REFERENCE: partial(_ours, "torch", "fp32"),
+    "torch bf16": partial(_ours, "torch", "bf16"),
+    "torch_compiled bf16": partial(_ours, "torch_compiled", "bf16"),
+    "onnxruntime fp32": partial(_ours, "onnxruntime", "fp32"),
+    "openvino fp32": partial(_ours, "openvino", "fp32"),
+    "openvino bf16": partial(_ours, "openvino", "bf16"),
+}
+OTHERS: dict[str, Callable[[Path, int], Labeller]] = {
+    "SegFormer b0, color alone, openvino bf16": partial(_openvino, "segformer.onnx"),
+}

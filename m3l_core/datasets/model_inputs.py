@@ -1,0 +1,55 @@
+"""Real frames as network input, to try an engine on: from a bag or from an index file."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from m3l_core.bundle import BundleDescription
+from m3l_core.datasets.bag_frames import MODALITIES, BagFrames
+from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.datasets.bag_topics import choose_topics
+from m3l_core.datasets.folder import evenly_spread, read_index, read_sample
+from m3l_core.errors import DatasetError
+from m3l_core.frames import Frame, FrameSet, ModelInput
+from m3l_core.preprocessing import prepare
+
+_SETS_PER_INPUT = 20  # of a bag: frames that follow each other are nearly the same
+
+
+def read_model_inputs(source: Path, description: BundleDescription, limit: int = 8) -> list[ModelInput]:
+    """At most ``limit`` frame sets with every modality of the bundle.
+
+    Args:
+        source: a bag with color and depth, or an index file.
+
+    Raises:
+        DatasetError: it is neither, is damaged, or holds no frame set with every modality.
+    """
+    inputs = _of_index(source, description, limit) if source.suffix == ".json" else _of_bag(source, description, limit)
+    if not inputs:
+        raise DatasetError(f"{source} has no frame with {', '.join(description.modality_names)} together")
+    return inputs
+
+
+def _of_bag(path: Path, description: BundleDescription, limit: int) -> list[ModelInput]:
+    with open_bag(path) as bag:
+        frames = BagFrames(bag, choose_topics(bag.topics, dict.fromkeys(MODALITIES)))
+        complete = (each for each in frames if set(description.modality_names) <= set(each.frames))
+        spread = evenly_spread(list(islice(complete, limit * _SETS_PER_INPUT)), limit)
+    return [prepare(each, description.modalities, description.input_size) for each in spread]
+
+
+def _of_index(path: Path, description: BundleDescription, limit: int) -> list[ModelInput]:
+    samples = [
+        sample
+        for sample in read_index(path, description.modality_names)
+        if set(description.modality_names) <= set(sample.images)
+    ]
+    inputs = []
+    for sample in evenly_spread(samples, limit):
+        images, _ = read_sample(sample, description.modalities)
+        frames = {name: Frame(name, 0, image) for name, image in images.items()}
+        frame_set = FrameSet(description.modality_names[0], frames)
+        inputs.append(prepare(frame_set, description.modalities, description.input_size))
+    return inputs
