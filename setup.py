@@ -31,6 +31,8 @@ setup(
         "console_scripts": [
             "m3l_segment_node = m3l_ros.commands:segment_node",
             "m3l_demo = m3l_ros.commands:demo",
+            "m3l_build_engine = m3l_core.engines.build_engine:main",
+            "m3l_check_gpu = m3l_core.engines.check_gpu:main",
         ]
     },
     install_requires=[
@@ -54,7 +56,17 @@ setup(
             "ros-jazzy-rmw-fastrtps-cpp",
             "ros-wheels-bootstrapper",
         ],
-        "train": ["torch>=2.3", "tensorboard>=2.12"],
+        "openvino": ["openvino>=2024.6"],
+        "onnxruntime": ["onnxruntime>=1.18"],
+        # On a Jetson, JetPack brings tensorrt among the system's packages.
+        "tensorrt": ["tensorrt>=10.3", "pycuda>=2022.2", "onnx>=1.17"],
+        # For tests: reads graphs and builds engines without a GPU. Proprietary, x86_64 Linux.
+        "tensorrt_rtx": [
+            f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
+            for part in ("libs", "bindings")
+        ],
+        # A trained network is exported, and compared with ONNX Runtime, for robots without torch.
+        "train": ["torch>=2.6", "tensorboard>=2.12", "onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.18"],
         "hub": ["huggingface_hub>=0.20"],
         "datasets": ["scipy>=1.10", "h5py>=3.8"],
         "test": ["pytest>=7.4", "pytest-timeout", "hypothesis", "mypy", "ruff", "types-PyYAML"],

@@ -20,7 +20,7 @@ from m3l_core.camera_presets import camera_names, load_camera_preset
 
 ROOT = Path(__file__).parents[1]
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
-FROM_PIP = {"numpy", "cv2", "yaml", "pydantic", "rich", "rosbags", "safetensors", "torch"}
+FROM_PIP = {"numpy", "cv2", "yaml", "pydantic", "rich", "rosbags", "safetensors"}
 
 
 @pytest.fixture(scope="module")

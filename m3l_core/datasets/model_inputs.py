@@ -14,7 +14,8 @@ from m3l_core.errors import DatasetError
 from m3l_core.frames import Frame, FrameSet, ModelInput
 from m3l_core.preprocessing import prepare
 
-_SETS_PER_INPUT = 20  # of a bag: frames that follow each other are nearly the same
+# Of a bag: frames that follow each other are nearly the same, and all that are chosen from are in memory at once.
+_STRIDE, _CHOICE = 5, 4
 
 
 def read_model_inputs(source: Path, description: BundleDescription, limit: int = 8) -> list[ModelInput]:
@@ -36,7 +37,7 @@ def _of_bag(path: Path, description: BundleDescription, limit: int) -> list[Mode
     with open_bag(path) as bag:
         frames = BagFrames(bag, choose_topics(bag.topics, dict.fromkeys(MODALITIES)))
         complete = (each for each in frames if set(description.modality_names) <= set(each.frames))
-        spread = evenly_spread(list(islice(complete, limit * _SETS_PER_INPUT)), limit)
+        spread = evenly_spread(list(islice(complete, 0, limit * _STRIDE * _CHOICE, _STRIDE)), limit)
     return [prepare(each, description.modalities, description.input_size) for each in spread]
 
 

@@ -120,6 +120,7 @@ def _graph(bundle: ModelBundle) -> onnx.ModelProto:
     tail = parser.parse_model(_TAIL.format(opset=OPSET, classes=len(description.labels)))
     body.ir_version = tail.ir_version
     model: onnx.ModelProto = compose.merge_models(body, tail, io_map=[("logits", "tail_logits")])
+    del model.opset_import[1:]  # of the tail: the same again
     onnx.helper.set_model_props(model, _metadata(description))
     for node in model.graph.node:  # where in the source it comes from: more than all the rest
         del node.metadata_props[:]

@@ -145,7 +145,7 @@ def test_qos_overrides_apply_on_every_activation(driver: Driver) -> None:
     [
         ("sensor_timeout", "-1.0", ""),
         ("num_threads", "many", ""),
-        ("engine", "abacus", "expected one of auto, torch"),
+        ("engine", "abacus", "expected one of auto, tensorrt"),
         ("image_transport", "theora", "expected one of raw, compressed"),
         ("health.frozen_frames", "1", "expected 0 (off) or at least 2"),
     ],

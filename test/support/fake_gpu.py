@@ -1,0 +1,270 @@
+"""A GPU, its driver and TensorRT as far as the engine reaches, computed by ONNX Runtime; strict about the context.
+
+A "serialized engine" is the ONNX model itself. Memory of the GPU and of the host are apart, as on a PC.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3l_core.engines import build_engine, check_gpu, cuda_device, tensorrt_builder, tensorrt_engine
+
+DEVICE = cuda_device.CudaDevice("Pretended", (8, 7), "12.6")
+VERSION = "10.3.0"
+
+
+class FakeGpu:
+    """What the fake modules share."""
+
+    def __init__(self) -> None:
+        self.memory: dict[int, np.ndarray] = {}
+        self.enqueued = self.launched = 0
+        self.recording: list[Callable[[], None]] | None = None
+        self.capture_status = 0
+        self.contexts = threading.local()
+        self.told_types = "Half"
+        self.build_error: str | None = None
+
+    def require_context(self) -> None:
+        assert getattr(self.contexts, "depth", 0) == 1, "called outside of the context"
+
+    def do(self, work: Callable[[], None]) -> None:
+        self.require_context()
+        if self.recording is None:
+            work()
+        else:
+            self.recording.append(work)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, cuda_graphs: bool = True) -> FakeGpu:
+    """Let this process have the fake GPU until the test ends."""
+    gpu = FakeGpu()
+    modules = {"pycuda": ModuleType("pycuda"), "pycuda.driver": _pycuda(gpu), "tensorrt": _tensorrt(gpu)}
+    modules |= {"cuda": ModuleType("cuda"), "cuda.bindings": ModuleType("cuda.bindings")}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", _cuda_bindings(gpu) if cuda_graphs else None)
+    for user in (build_engine, check_gpu, tensorrt_engine):
+        monkeypatch.setattr(user, "cuda_device", lambda: DEVICE)
+    tensorrt_engine._primary_context.cache_clear()
+    tensorrt_builder.logger_of.cache_clear()
+    return gpu
+
+
+def _module(name: str, **members: Any) -> Any:
+    module = ModuleType(name)
+    module.__dict__.update(members)
+    return module
+
+
+def _pycuda(gpu: FakeGpu) -> Any:
+    class Error(Exception):
+        pass
+
+    class Context:
+        def push(self) -> None:
+            gpu.contexts.depth = getattr(gpu.contexts, "depth", 0) + 1
+
+        @staticmethod
+        def pop() -> None:
+            gpu.contexts.depth -= 1
+
+    class Memory:
+        def __init__(self, size: int) -> None:
+            gpu.require_context()
+            self.address = 1 << 40 | len(gpu.memory) << 20
+            gpu.memory[self.address] = np.full(size, 0xAA, np.uint8)
+
+        def __int__(self) -> int:
+            return self.address
+
+    def pagelocked_empty(shape: Any, dtype: Any) -> np.ndarray:
+        gpu.require_context()
+        return np.empty(shape, dtype)
+
+    def memcpy_htod_async(dest: Memory, src: np.ndarray, stream: Any) -> None:
+        gpu.do(lambda: gpu.memory[int(dest)].__setitem__(slice(src.nbytes), src.reshape(-1).view(np.uint8)))
+
+    def memcpy_dtoh_async(dest: np.ndarray, src: Memory, stream: Any) -> None:
+        gpu.do(lambda: dest.reshape(-1).view(np.uint8).__setitem__(slice(None), gpu.memory[int(src)][: dest.nbytes]))
+
+    def stream(flags: int) -> Any:
+        assert flags == 1, "torch in the same process needs a stream that does not wait for others"
+        return SimpleNamespace(handle=7, synchronize=gpu.require_context)
+
+    return _module(
+        "pycuda.driver",
+        Error=Error,
+        Device=lambda number: SimpleNamespace(retain_primary_context=Context),
+        Stream=stream,
+        init=lambda: None,
+        mem_alloc=Memory,
+        memcpy_dtoh_async=memcpy_dtoh_async,
+        memcpy_htod_async=memcpy_htod_async,
+        pagelocked_empty=pagelocked_empty,
+    )
+
+
+def _cuda_bindings(gpu: FakeGpu) -> Any:
+    def begin(stream: int, mode: str) -> tuple[int]:
+        assert (stream, mode) == (7, "thread local")
+        gpu.recording = []
+        return (0,)
+
+    def end(stream: int) -> tuple[int, Any]:
+        recorded, gpu.recording = gpu.recording, None
+        return gpu.capture_status, recorded
+
+    def launch(executable: list[Callable[[], None]], stream: int) -> tuple[int]:
+        gpu.launched += 1
+        for work in executable:
+            work()
+        return (0,)
+
+    return _module(
+        "cuda.bindings.driver",
+        CUresult=SimpleNamespace(CUDA_SUCCESS=0),
+        CUstreamCaptureMode=SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread local"),
+        cuStreamBeginCapture=begin,
+        cuStreamEndCapture=end,
+        cuGraphInstantiate=lambda graph, flags: (0, graph),
+        cuGraphDestroy=lambda graph: (0,),
+        cuGraphExecDestroy=lambda graph: (0,),
+        cuGraphLaunch=launch,
+    )
+
+
+def _tensorrt(gpu: FakeGpu) -> Any:
+    import onnx
+    import onnxruntime
+
+    class Base:
+        """ILogger and IProgressMonitor."""
+
+        ERROR, INTERNAL_ERROR, INFO = "error", "internal error", "info"
+
+    class Execution:
+        def __init__(self, model: Any) -> None:
+            self.session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+            self.inputs = {one.name: one for one in self.session.get_inputs()}
+            self.addresses: dict[str, int] = {}
+
+        def set_tensor_address(self, name: str, memory: int) -> bool:
+            self.addresses[name] = memory
+            return True
+
+        def size(self) -> list[int]:
+            if "size" not in self.inputs:
+                return list(self.session.get_outputs()[0].shape)
+            return list((ctypes.c_int64 * 2).from_address(self.addresses["size"]))
+
+        def infer_shapes(self) -> list[str]:
+            return [name for name in self.inputs if name not in self.addresses]
+
+        def get_tensor_shape(self, name: str) -> list[int]:
+            return self.size()
+
+        def execute_async_v3(self, stream_handle: int) -> bool:
+            assert stream_handle == 7
+            gpu.enqueued += 1
+            gpu.do(self.compute)
+            return True
+
+        def compute(self) -> None:
+            feeds = {}
+            for name, one in self.inputs.items():
+                if name == "size":
+                    feeds[name] = np.array(self.size(), np.int64)
+                else:
+                    dtype = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}[one.type]
+                    size = int(np.prod(one.shape)) * np.dtype(dtype).itemsize
+                    feeds[name] = gpu.memory[self.addresses[name]][:size].view(dtype).reshape(one.shape)
+            for name in ("labels", "confidence"):
+                found = self.session.run([name], feeds)[0]
+                gpu.memory[self.addresses[name]][: found.size] = found.reshape(-1)
+
+    class Engine:
+        def __init__(self, content: bytes) -> None:
+            self.model = onnx.ModelProto.FromString(content)
+            self.tensors = [*self.model.graph.input, *self.model.graph.output]
+            self.num_io_tensors = len(self.tensors)
+
+        def get_tensor_name(self, index: int) -> str:
+            return str(self.tensors[index].name)
+
+        def get_tensor_shape(self, name: str) -> list[int]:
+            tensor = next(one for one in self.tensors if one.name == name)
+            return [dimension.dim_value or -1 for dimension in tensor.type.tensor_type.shape.dim]
+
+        def create_execution_context(self) -> Execution:
+            return Execution(self.model)
+
+        def create_engine_inspector(self) -> Any:
+            layers = f'{{"Layers": [{{"Outputs": [{{"Format/Datatype": "{gpu.told_types}"}}]}}]}}'
+            return SimpleNamespace(get_engine_information=lambda layer_format: layers)
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+            self.engine_host_code_allowed = False
+
+        def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
+            try:
+                return Engine(content)
+            except Exception:
+                self.logger.log("error", "the engine is no engine")
+                return None
+
+    class Builder:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def create_network(self, flags: int) -> Any:
+            assert flags == 1 << 1
+            return SimpleNamespace(graph=b"")
+
+        def create_builder_config(self) -> Any:
+            return SimpleNamespace(
+                create_timing_cache=lambda content: content,
+                set_timing_cache=lambda timing_cache, ignore: True,
+                get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"timings"),
+                add_optimization_profile=lambda profile: 0,
+            )
+
+        def create_optimization_profile(self) -> Any:
+            return SimpleNamespace(set_shape_input=lambda name, smallest, best, largest: None)
+
+        def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
+            if gpu.build_error:
+                self.logger.log("error", gpu.build_error)
+                return None
+            return bytes(network.graph)
+
+    class OnnxParser:
+        def __init__(self, network: Any, logger: Any) -> None:
+            self.network = network
+
+        def parse(self, graph: bytes) -> bool:
+            self.network.graph = graph
+            return True
+
+    return _module(
+        "tensorrt",
+        __version__=VERSION,
+        Builder=Builder,
+        ILogger=Base,
+        IProgressMonitor=Base,
+        LayerInformationFormat=SimpleNamespace(JSON="json"),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+        OnnxParser=OnnxParser,
+        ProfilingVerbosity=SimpleNamespace(DETAILED="detailed", NONE="none"),
+        Runtime=Runtime,
+    )

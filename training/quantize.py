@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Write a bundle's network as model.int8.onnx, for processors and GPUs that are fast in int8.
+
+    python training/quantize.py runs/mine/bundle --frames my_bag --validation rooms/val.json
+
+The bundle needs model.onnx (training/export_onnx.py). The ranges of int8 are taken from frames of a bag or of an index
+file. What int8 costs is measured on labelled frames with every subset of the sensors: where it is more than 1 point of
+mIoU, nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from m3l_core.bundle import ModelBundle
+from m3l_core.command_line import run
+from m3l_core.datasets.folder import evenly_spread, read_index
+from m3l_core.datasets.model_inputs import read_model_inputs
+from m3l_core.engines.engine import load_engine
+from m3l_core.engines.quantization import quantize
+from m3l_core.engines.quantization_check import Comparison, accept, quantized_copy, subset_miou
+from m3l_core.evaluation.robustness import labelled_samples
+
+_Item = TypeVar("_Item")
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    bundle = ModelBundle.load(arguments.bundle)
+    described = bundle.description
+    engine = load_engine(bundle, arguments.engine, "fp32")
+    labelled = labelled_samples(read_index(arguments.validation, described.modality_names), arguments.validation)
+    samples = evenly_spread(labelled, arguments.limit)
+    frames = read_model_inputs(arguments.frames, described, arguments.calibration)
+
+    content = quantize(bundle, progress(frames, "calibration"))
+    of_float = subset_miou(engine, described, progress(samples, "float"))
+    with quantized_copy(bundle, content) as trial:
+        int8 = load_engine(trial, arguments.engine, "int8")
+        comparison = Comparison(of_float, subset_miou(int8, described, progress(samples, "int8")))
+    title = (
+        f"{described.name}, {engine.name}, {len(samples)} of {len(labelled)} frames of {arguments.validation.name}, "
+        f"calibrated on {len(frames)} of {arguments.frames.name}"
+    )
+    # A file or another program gets the table in full width.
+    Console(width=None if sys.stdout.isatty() else 200).print(comparison.table(title))
+    print(f"written: {accept(bundle, content, comparison).graph('model.int8.onnx')}")
+
+
+def progress(items: Sequence[_Item], what: str) -> Iterable[_Item]:
+    return track(items, what, console=Console(stderr=True))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--frames", type=Path, required=True, help="bag or index file to take the ranges from")
+    parser.add_argument("--validation", type=Path, required=True, help="index file of labelled frames")
+    parser.add_argument("--calibration", type=positive, default=32, metavar="N", help="take N of the frames (32)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="measure N labelled frames, evenly spread")
+    parser.add_argument("--engine", default="openvino", choices=("openvino", "onnxruntime"), help="that measures")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run(main)
