@@ -12,12 +12,9 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from m3l_core.errors import M3LError
 from m3l_core.frames import Frame
-from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
+from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
-
-_DECODERS: dict[str, Callable[[Any], Any]] = {"color": decode_color, "depth": decode_depth}
 
 
 class ImageInput:
@@ -40,7 +37,6 @@ class ImageInput:
     ) -> None:
         self._node = node
         self._modality = modality
-        self._decode = _DECODERS[modality]
         self._health = SensorHealth(modality, thresholds)
         self._on_frame = on_frame
         self._was_healthy = True
@@ -59,13 +55,8 @@ class ImageInput:
 
     def _receive(self, message: Any) -> None:
         arrived_s = time.perf_counter()
-        stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
-        encoding = message.format if isinstance(message, CompressedImage) else message.encoding
-        try:
-            frame = Frame(self._modality, stamp_ns, self._decode(message), frame_id, encoding)
-            unhealthy = self._health.check(frame)
-        except M3LError as error:
-            frame, unhealthy = Frame(self._modality, stamp_ns, None, frame_id, encoding), str(error)
+        frame, unreadable = decode_frame(self._modality, message)
+        unhealthy = unreadable or self._health.check(frame)
         if unhealthy is not None and self._was_healthy:
             # Once per episode: every frame is counted, but a broken camera must not flood the log.
             self._node.get_logger().warning(f"{self._modality} frames are not used: {unhealthy}")

@@ -74,7 +74,7 @@ def extract_bag(
             another bag. What was written until then is sound.
     """
     folder = output / bag.name
-    frames = BagFrames(bag, topics, config, advance)
+    frames = BagFrames(bag, topics, config, advance=advance)
     extraction = Extraction(dropped=frames.dropped)
     try:
         _begin(folder, bag, topics)

@@ -5,27 +5,31 @@ Time is the bag's: a message arrives when it was recorded.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.bag_reader import Bag, RecordedMessage, deserialize
+from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
+from m3l_core.datasets.bag_reader import Bag, deserialize
 from m3l_core.errors import ImageMessageError
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
+from m3l_core.streaming.frame_decoding import decode_frame
+from m3l_core.streaming.image_messages import stamp_to_ns
 from m3l_core.streaming.modality_stream import Drop
-from m3l_core.streaming.sensor_health import SensorHealth
+from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 
 MODALITIES: tuple[Literal["color", "depth"], ...] = ("color", "depth")
-_DECODERS: dict[str, Callable[[Any], Any]] = {"color": decode_color, "depth": decode_depth}
 # A bag of broken images, each broken in its own way, must not fill the memory.
 _MOST_REASONS = 20
+_DECODED_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,23 @@ class RecordedFrame(Frame):
     """A frame that still knows how it was recorded."""
 
     compressed: NDArray[np.uint8] | None = None
-    """The jpeg or png that a compressed color message carries."""
+    """The jpeg or png that a compressed color message carries, if its image is as recorded."""
 
 
 class BagFrames:
     """Iterates over the frame sets of a bag, once.
 
+    Images are decoded in several threads, ahead of time; all else happens in the order of the arrivals, so that the
+    frame sets are the same every time.
+
     Args:
         bag: an open bag.
         topics: modality (color, depth) -> topic; a modality without one is missing throughout.
         config: waits and windows of the synchronizer.
-        advance: called after every message.
+        thresholds: of the health checks.
+        faults: what happens to the messages on their way.
+        on_arrival: called with every message that arrives, whatever becomes of it.
+        advance: called after every message of the bag.
     """
 
     def __init__(
@@ -51,19 +61,23 @@ class BagFrames:
         bag: Bag,
         topics: Mapping[str, str],
         config: SyncConfig | None = None,
+        thresholds: HealthThresholds | None = None,
+        faults: Faults = no_faults,
+        on_arrival: Callable[[Arrival], None] = lambda arrival: None,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()
         """(modality, why) -> messages that are in no frame set."""
+        self.now_ns = 0
+        """The robot's clock; while the caller has a frame set, when that left the synchronizer."""
         self._bag = bag
         self._modalities = {topic: name for name, topic in topics.items()}
+        self._faults = faults
+        self._on_arrival = on_arrival
         self._advance = advance
-        self._now_ns = 0
         self._ready: deque[FrameSet] = deque()
-        self._health: dict[str, SensorHealth] = {name: SensorHealth(name) for name in MODALITIES}
-        self._synchronizer = FrameSynchronizer(
-            MODALITIES, self._ready.append, clock=lambda: self._now_ns, config=config
-        )
+        self._health: dict[str, SensorHealth] = {name: SensorHealth(name, thresholds) for name in MODALITIES}
+        self.synchronizer = FrameSynchronizer(MODALITIES, self._ready.append, clock=lambda: self.now_ns, config=config)
 
     def __iter__(self) -> Iterator[FrameSet]:
         """The frame sets in order; the frames' data are arrays as `Frame` says.
@@ -71,15 +85,15 @@ class BagFrames:
         Raises:
             DatasetError: the bag is damaged; what came until then is sound.
         """
-        for number, message in enumerate(self._bag.messages(self._modalities)):
+        for number, (arrival, frame, unreadable) in enumerate(_decoded(self._faults(self._arrivals()))):
             if number == 0:
-                self._now_ns = message.time_ns
-            yield from self._pass_time(until_ns=message.time_ns)
-            self._add(message)
-            self._advance()
+                self.now_ns = arrival.time_ns
+            yield from self._pass_time(until_ns=arrival.time_ns)
+            self._on_arrival(arrival)
+            self._add(frame, unreadable)
             yield from self._take()
         yield from self._pass_time()
-        for name, report in self._synchronizer.report().items():
+        for name, report in self.synchronizer.report().items():
             for reason, count in (report.dropped | {"still waiting at the end": report.waiting}).items():
                 if count and reason != Drop.UNHEALTHY.value:  # counted as they came, each with its reason
                     self.dropped[name, reason] += count
@@ -89,43 +103,63 @@ class BagFrames:
         known = (modality, reason) in self.dropped or len(self.dropped) < _MOST_REASONS
         self.dropped[modality, reason if known else "other reasons"] += 1
 
+    def _arrivals(self) -> Iterator[Arrival]:
+        for recorded in self._bag.messages(self._modalities):
+            modality = self._modalities[recorded.topic]
+            try:
+                message = deserialize(recorded)
+            except ImageMessageError as error:
+                self.drop(modality, str(error))
+            else:
+                yield Arrival(recorded.time_ns, modality, message, stamp_to_ns(message.header.stamp))
+            self._advance()
+
     def _pass_time(self, until_ns: int | None = None) -> Iterator[FrameSet]:
         """Poll as often as something would happen; without an end, until nothing more will."""
-        while (deadline := self._synchronizer.next_deadline_ns()) is not None:
+        while (deadline := self.synchronizer.next_deadline_ns()) is not None:
             if until_ns is not None and deadline > until_ns:
                 break
-            self._now_ns = max(self._now_ns, deadline)
-            self._synchronizer.poll()
+            self.now_ns = max(self.now_ns, deadline)
+            self.synchronizer.poll()
             yield from self._take()
         # A robot's clock never goes back, even where the files of a bag overlap.
-        self._now_ns = max(self._now_ns, until_ns or 0)
+        self.now_ns = max(self.now_ns, until_ns or 0)
 
     def _take(self) -> Iterator[FrameSet]:
         while self._ready:
             yield self._ready.popleft()
 
-    def _add(self, recorded: RecordedMessage) -> None:
-        modality = self._modalities[recorded.topic]
-        try:
-            message = deserialize(recorded)
-        except ImageMessageError as error:
-            self.drop(modality, str(error))
-            return
-        frame, unhealthy = self._frame(modality, message)
+    def _add(self, frame: Frame, unreadable: str | None) -> None:
+        unhealthy = unreadable or self._health[frame.modality].check(frame)
+        if frame.stamp_ns <= 0:
+            unhealthy = "its stamp is zero"
         if unhealthy is not None:
-            self.drop(modality, unhealthy)
-        self._synchronizer.add(frame, unhealthy)
+            self.drop(frame.modality, unhealthy)
+        self.synchronizer.add(frame, unhealthy)
 
-    def _frame(self, modality: str, message: Any) -> tuple[Frame, str | None]:
-        """The frame and why it is worth nothing, or None."""
-        stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
-        is_compressed = hasattr(message, "format")
-        encoding = message.format if is_compressed else message.encoding
-        compressed = message.data if is_compressed and modality == "color" else None
-        try:
-            pixels = _DECODERS[modality](message)
-        except ImageMessageError as error:
-            return Frame(modality, stamp_ns, None, frame_id, encoding), str(error)
-        frame = RecordedFrame(modality, stamp_ns, pixels, frame_id, encoding, compressed)
-        unhealthy = self._health[modality].check(frame)
-        return frame, "its stamp is zero" if stamp_ns <= 0 else unhealthy
+
+def _decoded(arrivals: Iterable[Arrival]) -> Iterator[tuple[Arrival, Frame, str | None]]:
+    """Each arrival with its frame, or with why there is none, in order."""
+    waiting: deque[tuple[Arrival, Future[tuple[Frame, str | None]]]] = deque()
+    with ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="decoder") as pool:
+        for arrival in arrivals:
+            waiting.append((arrival, pool.submit(_decode, arrival)))
+            if len(waiting) > _DECODED_AHEAD:
+                first, future = waiting.popleft()
+                yield first, *future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, *future.result()
+
+
+def _decode(arrival: Arrival) -> tuple[Frame, str | None]:
+    message = arrival.message
+    frame, unreadable = decode_frame(arrival.modality, message)
+    if unreadable is not None:
+        return Frame(frame.modality, arrival.stamp_ns, None, frame.frame_id, frame.encoding), unreadable
+    pixels = frame.data
+    for edit in arrival.edits:
+        pixels = edit(pixels)
+    keeps = hasattr(message, "format") and arrival.modality == "color" and not arrival.edits
+    compressed = message.data if keeps else None
+    return RecordedFrame(arrival.modality, arrival.stamp_ns, pixels, frame.frame_id, frame.encoding, compressed), None

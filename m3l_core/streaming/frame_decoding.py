@@ -1,0 +1,30 @@
+"""An image message becomes a frame: the same on the robot, from a bag, and in a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from m3l_core.errors import ImageMessageError
+from m3l_core.frames import Frame
+from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {"color": decode_color, "depth": decode_depth}
+
+
+def decode_frame(modality: str, message: Any) -> tuple[Frame, str | None]:
+    """Decode an image message of color or depth; any thread may.
+
+    Args:
+        modality: ``color`` or ``depth``.
+        message: sensor_msgs Image or CompressedImage, rclpy's or rosbags'.
+
+    Returns:
+        The frame, and None; or a frame without data, and why it cannot be decoded.
+    """
+    stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
+    encoding = message.format if hasattr(message, "format") else message.encoding
+    try:
+        return Frame(modality, stamp_ns, _DECODERS[modality](message), frame_id, encoding), None
+    except ImageMessageError as error:
+        return Frame(modality, stamp_ns, None, frame_id, encoding), str(error)
