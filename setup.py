@@ -23,6 +23,7 @@ setup(
         (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{PACKAGE}/config", sorted(glob("config/*.yaml"))),
         (f"share/{PACKAGE}/config/cameras", sorted(glob("config/cameras/*.yaml"))),
+        (f"share/{PACKAGE}/config/scenarios", sorted(glob("config/scenarios/*.yaml"))),
         # `ros2 run` and `ros2 launch` look here. A console script would land in bin/ under pip, and would
         # carry the path of the Python that ran colcon.
         (f"lib/{PACKAGE}", ["scripts/segment_node"]),
@@ -33,6 +34,7 @@ setup(
             "m3l_demo = m3l_ros.commands:demo",
             "m3l_build_engine = m3l_core.engines.build_engine:main",
             "m3l_check_gpu = m3l_core.engines.check_gpu:main",
+            "m3l_replay = m3l_core.replay.command:main",
         ]
     },
     install_requires=[

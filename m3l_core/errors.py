@@ -29,6 +29,10 @@ class RecipeError(M3LError):
     """A training recipe has an unknown key or a value out of range."""
 
 
+class ScenarioError(M3LError):
+    """A scenario of a replay does not exist, or has an unknown key, an unknown fault or a value out of range."""
+
+
 class CheckpointError(M3LError):
     """The state of a training cannot be written or read."""
 

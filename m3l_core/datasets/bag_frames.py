@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
 from m3l_core.datasets.bag_reader import Bag, deserialize
-from m3l_core.errors import ImageMessageError
+from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.image_messages import stamp_to_ns
@@ -139,17 +139,23 @@ class BagFrames:
 
 
 def _decoded(arrivals: Iterable[Arrival]) -> Iterator[tuple[Arrival, Frame, str | None]]:
-    """Each arrival with its frame, or with why there is none, in order."""
+    """Each arrival with its frame, or with why there is none, in order; what comes before a damage comes out first."""
     waiting: deque[tuple[Arrival, Future[tuple[Frame, str | None]]]] = deque()
+    damage: DatasetError | None = None
     with ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="decoder") as pool:
-        for arrival in arrivals:
-            waiting.append((arrival, pool.submit(_decode, arrival)))
-            if len(waiting) > _DECODED_AHEAD:
-                first, future = waiting.popleft()
-                yield first, *future.result()
+        try:
+            for arrival in arrivals:
+                waiting.append((arrival, pool.submit(_decode, arrival)))
+                if len(waiting) > _DECODED_AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, *future.result()
+        except DatasetError as error:
+            damage = error
         while waiting:
             first, future = waiting.popleft()
             yield first, *future.result()
+    if damage is not None:
+        raise damage
 
 
 def _decode(arrival: Arrival) -> tuple[Frame, str | None]:

@@ -29,6 +29,7 @@ from support.bags import (
 
 from m3l_core.datasets.bag_frames import BagFrames, RecordedFrame
 from m3l_core.datasets.bag_reader import RecordedMessage
+from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -198,3 +199,16 @@ def test_whatever_was_recorded_the_sets_end_and_no_frame_is_in_two(arrivals: lis
 @pytest.mark.parametrize("topic", [COLOR, DEPTH])
 def test_an_empty_bag_gives_nothing(topic: str) -> None:
     assert read([], {"color": topic}) == ([], {})
+
+
+def test_what_comes_before_a_damage_comes_out_before_it_is_told() -> None:
+    def damaged() -> Iterator[Recorded]:
+        yield from frames(5)
+        raise DatasetError("the bag is damaged")
+
+    found = []
+    with pytest.raises(DatasetError, match="the bag is damaged"):
+        for frame_set in BagFrames(ListedBag(damaged()), TOPICS):  # type: ignore[arg-type]
+            found.append(frame_set)
+    assert len(found) == 5
+    assert all(frame_set.complete for frame_set in found)

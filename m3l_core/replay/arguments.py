@@ -1,0 +1,109 @@
+"""The arguments of ``m3l_replay``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from m3l_core.datasets.bag_topics import NONE
+from m3l_core.engines.engine import ENGINES, PRECISIONS
+from m3l_core.replay.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
+from m3l_core.replay.replay import ReplaySettings
+from m3l_core.replay.scenario import GROUPS, Scenario, load_scenarios
+from m3l_core.shipped import shipped_bundle
+from m3l_core.streaming.sync_config import SyncConfig
+
+
+def parse(description: str) -> tuple[argparse.Namespace, list[Scenario]]:
+    """Read the command line, and the scenarios that it names.
+
+    Raises:
+        SystemExit: an argument cannot be used.
+        ScenarioError: there is no such scenario, or its file is none.
+    """
+    parser = _parser(description)
+    arguments = parser.parse_args()
+    scenarios = load_scenarios(arguments.scenario or list(SUBSETS))
+    try:
+        check_limits(arguments.fail_under, scenarios, bool(arguments.label_topic or arguments.labels))
+    except ValueError as error:
+        parser.error(f"argument --fail-under: {error}")
+    if len(arguments.labels) not in (0, 1, len(arguments.bags)):
+        parser.error(f"argument --labels: expected one path, or one for each of {len(arguments.bags)} bags")
+    return arguments, scenarios
+
+
+def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
+    """The robot's, as far as the command line sets them."""
+    sync = SyncConfig(
+        approx_sync_max_interval_ns=round(arguments.max_interval * 1e9),
+        sync_timeout_ns=round(arguments.sync_timeout * 1e9),
+        sensor_timeout_ns=round(arguments.sensor_timeout * 1e9),
+    )
+    return ReplaySettings(arguments.stamps, sync)
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="m3l_replay", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("bags", nargs="+", type=Path, metavar="BAG", help="folder of a bag, or a single file of it")
+    add("--bundle", type=Path, default=shipped_bundle(), help="default: the shipped one")
+    add(
+        "--scenario",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help=f"scenarios by name or YAML file, or {', '.join(GROUPS)} (default: {' '.join(SUBSETS)})",
+    )
+    add("--color-topic", metavar="TOPIC", help=f"'{NONE}' if there is none; guessed if not given")
+    add("--depth-topic", metavar="TOPIC", help=f"'{NONE}' if there is none; guessed if not given")
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument("--label-topic", metavar="TOPIC", help="ground truth: mono8 images of class ids, by stamp")
+    truth.add_argument(
+        "--labels",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="ground truth: folder of STAMP_NS.png, of such folders by bag, or frames.json; one, or one for each bag",
+    )
+    add("--stamps", choices=("header", "receive"), default="header", help="what counts as an image's stamp")
+    add("--max-interval", type=_positive, default=0.02, metavar="S", help="the node's approx_sync_max_interval")
+    add("--sync-timeout", type=_positive, default=0.05, metavar="S", help="the node's sync_timeout")
+    add("--sensor-timeout", type=_positive, default=0.5, metavar="S", help="the node's sensor_timeout")
+    add("--engine", default="auto", choices=("auto", *ENGINES))
+    add("--precision", default="auto", choices=("auto", *PRECISIONS))
+    add("--threads", type=_count, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
+    add("--jobs", type=_count, default=1, metavar="N", help="processes, each with an engine, for several bags")
+    add("--output", type=Path, metavar="FOLDER", help="where to write report.json")
+    add(
+        "--fail-under",
+        type=_limits,
+        default=(),
+        metavar="LIMITS",
+        help="such as miou=0.4,gap=0.2,no_color:miou=0.3, for all scenarios or one; gap and waits must not be above. "
+        f"Figures: {', '.join((*FIGURES, MM_ROBUST))}",
+    )
+    return parser
+
+
+def _limits(text: str) -> tuple[Limit, ...]:
+    try:
+        return parse_limits(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text}")
+    return int(text)

@@ -1,0 +1,215 @@
+"""One bag under one scenario: what a robot with an engine without limits would have labelled, when, and how well.
+
+The clock is the bag's, every frame set is labelled the moment it leaves the synchronizer, and nothing depends on the
+machine's speed: two replays are equal to the byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
+from m3l_core.datasets.bag_frames import BagFrames
+from m3l_core.datasets.bag_reader import Bag
+from m3l_core.errors import DatasetError
+from m3l_core.frames import FrameSet
+from m3l_core.replay.arrival_log import ArrivalLog, Stamps
+from m3l_core.replay.comparisons import Comparisons, Moment, Yardstick
+from m3l_core.replay.label_images import LabelImages, LabelStore
+from m3l_core.replay.measures import Measures, ModalityCounts
+from m3l_core.replay.state_timeline import StateTimeline
+from m3l_core.replay.timing import DeliveryMeter, Gap
+from m3l_core.replay.worst_frames import WorstFrame
+from m3l_core.segmenter import Segmenter
+from m3l_core.streaming.sensor_health import HealthThresholds
+from m3l_core.streaming.sync_config import SyncConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySettings:
+    """How the robot is set up."""
+
+    stamps: Stamps = "header"
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    health: HealthThresholds = field(default_factory=HealthThresholds)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """One bag under one scenario."""
+
+    bag: str
+    scenario: str
+    measures: Measures
+    start_ns: int
+    """When the first message was recorded."""
+    end_ns: int
+    """When the last message was recorded or arrived, or the last set left."""
+    gaps: list[Gap]
+    """The longest times without labels, in order."""
+    timelines: dict[str, StateTimeline]
+    worst: list[WorstFrame]
+    worst_by: Yardstick
+    """What their scores are."""
+    digest: str
+    """sha256 of all labels with their stamps."""
+    damage: str | None
+    """Why the bag could not be read to its end; what is here is what came until then."""
+
+
+def replay(
+    bag: Bag,
+    topics: Mapping[str, str],
+    segmenter: Segmenter,
+    faults: Faults = no_faults,
+    settings: ReplaySettings | None = None,
+    *,
+    scenario: str = "none",
+    truth: LabelImages | None = None,
+    full: LabelImages | None = None,
+    keep: LabelStore | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> ReplayResult:
+    """Replay a bag, as fast as the machine goes, in memory that does not grow with the bag but for small records.
+
+    Labels are compared at the size of what they are compared with.
+
+    Args:
+        bag: an open bag.
+        topics: modality (color, depth) -> topic; a modality without one is missing throughout.
+        segmenter: labels the frame sets.
+        faults: what happens to the messages on their way.
+        settings: of the robot.
+        scenario: name of the faults, for the result.
+        truth: ground truth by stamp.
+        full: the labels of the run with all sensors.
+        keep: takes the labels of this run, by the stamps of the recording.
+        advance: called after every message of the bag.
+
+    Raises:
+        DatasetError: the bag has no message on these topics, or ground truth and color differ in size.
+        EngineError: the engine cannot run.
+        OSError: ``keep`` cannot be written.
+    """
+    run = _Run(bag, topics, segmenter, faults, settings or ReplaySettings(), truth, full, keep, advance)
+    for frame_set in run.frames:
+        run.label(frame_set)
+    return run.result(scenario)
+
+
+class _Run:
+    def __init__(
+        self,
+        bag: Bag,
+        topics: Mapping[str, str],
+        segmenter: Segmenter,
+        faults: Faults,
+        settings: ReplaySettings,
+        truth: LabelImages | None,
+        full: LabelImages | None,
+        keep: LabelStore | None,
+        advance: Callable[[], None],
+    ) -> None:
+        self._bag, self._topics, self._segmenter, self._settings = bag, topics, segmenter, settings
+        self._keep = keep
+        self._log = ArrivalLog(settings.stamps, settings.sync)
+        self.frames = BagFrames(
+            bag,
+            topics,
+            settings.sync,
+            settings.health,
+            lambda arrivals: faults(self._log.before_faults(arrivals)),
+            self._arrived,
+            advance,
+        )
+        self._compared = Comparisons(bag.name, segmenter.description, truth, full)
+        self._measures = Measures(self._compared.scores, {name: ModalityCounts() for name in topics})
+        self._meter = DeliveryMeter()
+        self._timelines: dict[str, StateTimeline] = {}
+        self._digest = hashlib.sha256()
+        self._last_set_ns = 0
+
+    def label(self, frame_set: FrameSet) -> None:
+        """Label a frame set at the moment it leaves the synchronizer."""
+        now_ns = self._last_set_ns = self.frames.now_ns
+        origin = self._log.origin(frame_set.reference_frame)
+        self._measures.waits.add(now_ns - origin.arrived_ns)
+        for name in frame_set.missing.keys() & self._topics.keys():
+            self._measures.modalities[name].missing += 1
+        if not frame_set.frames.keys() & set(self._segmenter.description.modality_names):
+            self._measures.unlabelled_sets += 1
+            return
+        ids = self._segmenter.segment(frame_set).labels
+        self._meter.add(now_ns)
+        self._digest.update(struct.pack("<q2I", frame_set.reference_frame.stamp_ns, *ids.shape))
+        self._digest.update(ids.tobytes())
+        if self._keep is not None:
+            self._keep.add(origin.recorded_stamp_ns, ids)
+        self._compared.add(
+            frame_set,
+            ids,
+            Moment(
+                now_ns - self._log.start_ns,
+                origin.recorded_stamp_ns,
+                self._half_a_period(frame_set.reference),
+                origin.edited,
+            ),
+        )
+
+    def result(self, scenario: str) -> ReplayResult:
+        """To be called once there are no more frame sets."""
+        log, measures, synchronizer = self._log, self._measures, self.frames.synchronizer
+        if not log.recorded:
+            raise DatasetError(log.damage or f"bag {self._bag.path} has no message on {_listing(self._topics)}")
+        end_ns = max(log.end_ns, self._last_set_ns)
+        measures.delivery, gaps = self._meter.finish(log.start_ns, end_ns)
+        if len(self._topics) > 1:
+            measures.stock = log.stock_delivery(end_ns)
+        measures.complete_sets, measures.partial_sets = synchronizer.complete_sets, synchronizer.partial_sets
+        measures.resets = synchronizer.resets
+        reports, now_ns = synchronizer.report(), self.frames.now_ns
+        timelines = self._timelines or self._begin_timelines()
+        for name, counts in measures.modalities.items():
+            counts.recorded, counts.arrived = log.recorded[name], log.arrived[name]
+            counts.in_complete_sets = reports[name].in_complete_sets
+            counts.in_partial_sets = reports[name].in_partial_sets
+            counts.dropped.update({why: n for (modality, why), n in self.frames.dropped.items() if modality == name})
+            timelines[name].finish(reports[name], now_ns, end_ns)
+            counts.states_ns = timelines[name].lengths_ns
+        return ReplayResult(
+            self._bag.name,
+            scenario,
+            measures,
+            log.start_ns,
+            end_ns,
+            gaps,
+            timelines,
+            self._compared.worst.frames,
+            self._compared.worst_by,
+            self._digest.hexdigest(),
+            log.damage,
+        )
+
+    def _arrived(self, arrival: Arrival) -> None:
+        now_ns = self.frames.now_ns
+        self._log.behind_faults(arrival, now_ns)
+        self._timelines = self._timelines or self._begin_timelines()
+        reports = self.frames.synchronizer.report()
+        for name, timeline in self._timelines.items():
+            timeline.observe(reports[name], now_ns)
+
+    def _begin_timelines(self) -> dict[str, StateTimeline]:
+        return {name: StateTimeline(self._settings.sync, self._log.start_ns) for name in self._topics}
+
+    def _half_a_period(self, reference: str) -> int:
+        """How far a label may be from a frame: so that it belongs to this one and to no other."""
+        period_ns = self.frames.synchronizer.report()[reference].period_ns
+        longest_ns = self._settings.sync.approx_sync_max_interval_ns
+        return longest_ns if period_ns is None else min(longest_ns, period_ns // 2)
+
+
+def _listing(topics: Mapping[str, str]) -> str:
+    return ", ".join(topics.values())

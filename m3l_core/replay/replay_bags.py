@@ -1,0 +1,122 @@
+"""Many bags under many scenarios, in this process or in several; the results are the same."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from m3l_core.bundle import ModelBundle
+from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.datasets.parallel import in_processes
+from m3l_core.engines.engine import load_engine
+from m3l_core.errors import DatasetError
+from m3l_core.replay.ground_truth import read_label_topic
+from m3l_core.replay.label_images import LabelImages, LabelStore
+from m3l_core.replay.preparation import PreparedBag
+from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
+from m3l_core.replay.scenario import Scenario
+from m3l_core.segmenter import Segmenter
+
+Outcome = list[ReplayResult] | DatasetError
+"""Of a bag: a result for each scenario, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """A bundle on an engine, to be loaded wherever it is needed."""
+
+    bundle: Path
+    engine: str
+    precision: str
+    num_threads: int = 0
+
+    def __call__(self) -> Segmenter:
+        bundle = ModelBundle.load(self.bundle)
+        return Segmenter(bundle.description, load_engine(bundle, self.engine, self.precision, self.num_threads))
+
+
+@dataclass(frozen=True, slots=True)
+class BagTask:
+    """One bag under all scenarios."""
+
+    bag: PreparedBag
+    scenarios: tuple[Scenario, ...]
+    settings: ReplaySettings
+    load: Callable[[], Segmenter]
+    """Equal ones give equal segmenters, one of which a process keeps."""
+
+
+def replay_bags(
+    tasks: Sequence[BagTask], jobs: int = 1, advance: Callable[[int], None] = lambda messages: None
+) -> Iterator[Outcome]:
+    """What comes of each task, in their order.
+
+    Args:
+        tasks: the bags.
+        jobs: processes, each with a segmenter of its own.
+        advance: called now and then with the number of messages since the last time.
+
+    Raises:
+        DatasetError: a process died.
+        EngineError: the engine cannot run.
+    """
+    if jobs <= 1:
+        for task in tasks:
+            yield _outcome(task, lambda: advance(1))
+        return
+    for outcome in in_processes(_outcome, tasks, jobs, chunk=1):
+        yield outcome
+        if not isinstance(outcome, DatasetError):
+            advance(sum(counts.recorded for result in outcome for counts in result.measures.modalities.values()))
+
+
+def _outcome(task: BagTask, advance: Callable[[], None] = lambda: None) -> Outcome:
+    try:
+        return replay_bag(task, advance)
+    except DatasetError as error:
+        return error
+
+
+def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> list[ReplayResult]:
+    """One bag under its scenarios.
+
+    The first scenario without faults comes before the others, which are compared with it.
+
+    Raises:
+        DatasetError: the bag has no message on its topics, its ground truth does not fit, or the disk is full.
+        EngineError: the engine cannot run.
+    """
+    segmenter = _segmenter(task.load)
+    full_first = sorted(task.scenarios, key=lambda scenario: bool(scenario.faults))
+    results: dict[str, ReplayResult] = {}
+    try:
+        with open_bag(task.bag.path) as bag, LabelStore() as recorded, LabelStore() as full:
+            truth: LabelImages | None = task.bag.label_files
+            if (topic := task.bag.label_topic) is not None:
+                num_classes = len(segmenter.description.labels)
+                read_label_topic(bag, topic, task.settings.stamps, num_classes, recorded)
+                truth = recorded
+            for number, scenario in enumerate(full_first):
+                makes_full = number == 0 and not scenario.faults and len(full_first) > 1
+                results[scenario.name] = replay(
+                    bag,
+                    task.bag.topics,
+                    segmenter,
+                    scenario.faults_for(bag.name),
+                    task.settings,
+                    scenario=scenario.name,
+                    truth=truth,
+                    full=full if number and len(full) else None,
+                    keep=full if makes_full else None,
+                    advance=advance,
+                )
+    except OSError as error:
+        raise DatasetError(f"labels of {task.bag.name} cannot be kept on disk: {error}; TMPDIR says where") from error
+    return [results[scenario.name] for scenario in task.scenarios]
+
+
+@functools.cache
+def _segmenter(load: Callable[[], Segmenter]) -> Segmenter:
+    return load()

@@ -1,0 +1,257 @@
+"""``m3l_replay`` from its arguments to its exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.bags import (
+    COLOR,
+    DEPTH,
+    LABEL,
+    SIZE,
+    CompressionMode,
+    break_chunk,
+    frames,
+    png,
+    stamps,
+    write_bag,
+)
+from support.replays import BrightnessEngine, labelled_frames
+
+from m3l_core.replay import command
+
+COUNT = 12
+
+
+@dataclass
+class Ended:
+    """How the command ended."""
+
+    status: Any
+    out: str
+    error: str
+    report: dict[str, Any] | None
+
+
+@pytest.fixture
+def replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Runs the command with an instant engine."""
+    monkeypatch.setattr(command, "load_engine", lambda *arguments: BrightnessEngine())
+
+    def call(*arguments: object) -> Ended:
+        output = tmp_path / "report"
+        monkeypatch.setattr(sys, "argv", ["m3l_replay", *map(str, arguments), "--output", str(output)])
+        status: Any = 0
+        try:
+            command.main()
+        except SystemExit as end:
+            status = end.code
+        shown = capsys.readouterr()
+        text = status if isinstance(status, str) else ""
+        file = output / "report.json"
+        report = json.loads(file.read_text()) if file.is_file() else None
+        return Ended(1 if text else status, shown.out, shown.err + text, report)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bag(tmp_path_factory.mktemp("bags") / "kitchen", labelled_frames(COUNT))
+
+
+def test_a_bag_gives_a_table_and_a_report(replayed: Callable[..., Ended], kitchen: Path) -> None:
+    ended = replayed(kitchen, "--label-topic", LABEL)
+    assert ended.status == 0, ended.error
+    assert f"kitchen: color {COLOR} (guessed), depth {DEPTH} (guessed)" in ended.error
+    assert "times real time" in ended.error
+    for name in ("none", "no_color", "no_depth"):
+        assert f"│ {name} " in ended.out
+    assert "MM-Robust" in ended.out
+    assert ended.report is not None
+    assert [scenario["name"] for scenario in ended.report["scenarios"]] == ["none", "no_color", "no_depth"]
+    assert ended.report["engine"] == {"name": "brightness", "precision": "fp32"}
+    assert ended.report["mm_robust"]["value"] > 0
+
+
+def test_the_report_does_not_depend_on_when_it_was_made(replayed: Callable[..., Ended], kitchen: Path) -> None:
+    assert replayed(kitchen).report == replayed(kitchen).report
+
+
+def test_topics_scenarios_and_settings_are_as_they_are_given(
+    replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nfaults:\n  - {kind: delay, modality: depth, delay_s: 0.07}\n")
+    settings = ("--sync-timeout", 0.08, "--sensor-timeout", 0.3, "--stamps", "receive")
+    ended = replayed(kitchen, "--color-topic", COLOR, "--scenario", file, "none", *settings)
+    assert f"color {COLOR}, depth {DEPTH} (guessed)" in ended.error
+    assert ended.report is not None
+    mine, none = ended.report["scenarios"]
+    assert (mine["name"], none["name"]) == ("mine", "none")
+    assert mine["figures"]["complete"] == 1
+    assert ended.report["settings"]["synchronizer"]["sensor_timeout"] == 0.3
+    assert ended.report["settings"]["stamps"] == "receive"
+    alone = replayed(kitchen, "--color-topic", "none", "--scenario", "none")
+    assert alone.report is not None
+    assert alone.report["scenarios"][0]["measures"]["stock_synchronizer"] is None
+
+
+def test_a_figure_beyond_its_limit_fails(replayed: Callable[..., Ended], kitchen: Path) -> None:
+    limits = "rate=9,no_color:gap=0.6,complete=0"
+    assert replayed(kitchen, "--fail-under", limits).status == 0
+    ended = replayed(kitchen, "--fail-under", "gap=0.2,none:rate=20")
+    assert ended.status == 1
+    assert "m3l_replay: no_color: gap is 0.502, expected at most 0.2" in ended.error
+    assert "m3l_replay: none: rate is" in ended.error
+    assert ended.report is not None
+    assert len(ended.report["limits"]["failed"]) == 2
+    assert "│ none " in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--fail-under", "speed=1"), "unknown figure 'speed'"),
+        (("--fail-under", "miou=0.4"), "miou needs ground truth"),
+        (("--scenario", "emm", "--fail-under", "dark:gap=1"), "dark:gap: the scenario is not among those"),
+        (("--labels", "a", "b", "c"), "expected one path, or one for each of 1 bags"),
+        (("--threads", "-1"), "expected a whole number"),
+        (("--sync-timeout", "0"), "expected a positive number"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_work(
+    replayed: Callable[..., Ended], kitchen: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    ended = replayed(kitchen, *arguments)
+    assert (ended.status, ended.report) == (2, None)
+    assert why in " ".join(ended.error.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--depth-topic", "/depht"), r"kitchen: the depth topic /depht was not recorded; image topics in the bag: "),
+        (("--label-topic", "/truth"), "the label topic /truth was not recorded"),
+        (("--labels", "nowhere"), "nowhere has no labels of kitchen"),
+        (("--scenario", "storm"), "No scenario 'storm'"),
+        (("--bundle", "nowhere"), "nowhere is not a model bundle"),
+    ],
+)
+def test_what_is_not_there_is_told_before_the_work(
+    replayed: Callable[..., Ended], kitchen: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    ended = replayed(kitchen, *arguments)
+    assert (ended.status, ended.report) == (1, None)
+    assert why in ended.error
+
+
+@pytest.mark.parametrize(
+    ("ids", "why"),
+    [
+        (np.zeros((12, 16), np.uint8), "the ground truth is 16 x 12 pixels, the color image 32 x 24 pixels"),
+        (np.full(SIZE, 13, np.uint8), "class id 13, but the bundle has 13 classes"),
+    ],
+)
+def test_label_files_that_do_not_fit_are_told_before_the_work(
+    replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path, ids: np.ndarray, why: str
+) -> None:
+    folder = tmp_path / "labels" / "kitchen" / "label"
+    folder.mkdir(parents=True)
+    (folder / f"{stamps(1)[0]}.png").write_bytes(png(ids))
+    ended = replayed(kitchen, "--labels", tmp_path / "labels")
+    assert ended.status == 1
+    assert why in ended.error
+    assert "replays" not in ended.error
+
+
+def test_labels_of_a_topic_in_another_size_are_told_before_the_work(
+    replayed: Callable[..., Ended], tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / "odd", labelled_frames(3, lambda number: np.zeros((12, 16), np.uint8)))
+    ended = replayed(bag, "--label-topic", LABEL)
+    assert ended.status == 1
+    assert "the ground truth is 16 x 12 pixels" in ended.error
+
+
+def test_label_files_serve_as_ground_truth(replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for stamp in stamps(COUNT):
+        (folder / f"{stamp}.png").write_bytes(png(np.ones(SIZE, np.uint8)))
+    by_file = replayed(kitchen, "--labels", folder, "--scenario", "none").report
+    by_topic = replayed(kitchen, "--label-topic", LABEL, "--scenario", "none").report
+    assert by_file is not None
+    assert by_topic is not None
+    assert by_file["scenarios"] == by_topic["scenarios"]
+    assert by_file["bags"][0]["ground_truth"] == str(folder)
+
+
+def test_a_damaged_bag_is_reported_and_fails(replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path) -> None:
+    damaged = write_bag(tmp_path / "damaged", frames(600), compression=CompressionMode.STORAGE)
+    break_chunk(damaged, 1)
+    ended = replayed(kitchen, damaged, "--scenario", "none")
+    assert ended.status == 1
+    assert "m3l_replay: bag" in ended.error
+    assert "damaged cannot be read" in ended.error
+    assert ended.report is not None
+    runs = ended.report["scenarios"][0]["runs"]
+    assert [run["bag"] for run in runs] == ["kitchen", "damaged"]
+    assert runs[1]["figures"]["rate"] > 9
+
+
+def test_a_bag_that_cannot_be_opened_is_told_before_the_work(
+    replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path
+) -> None:
+    truncated = write_bag(tmp_path / "truncated", frames(30))
+    file = next(truncated.glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[:3000])
+    ended = replayed(kitchen, truncated)
+    assert (ended.status, ended.report) == (1, None)
+    assert "truncated cannot be read" in ended.error
+
+
+def test_the_output_must_be_a_folder(replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("in the way")
+    ended = replayed(kitchen)
+    assert ended.status == 1
+    assert "cannot be the output folder" in ended.error
+
+
+def test_a_full_disk_is_told_after_the_table(
+    replayed: Callable[..., Ended], kitchen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "write_json", full)
+    ended = replayed(kitchen, "--scenario", "none")
+    assert ended.status == 1
+    assert "report.json cannot be written: [Errno 28] No space left on device" in ended.error
+    assert "│ none " in ended.out
+
+
+@pytest.mark.slow
+def test_a_real_engine_gives_the_same_report_in_one_process_and_in_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[onnxruntime]'")
+    paths = [write_bag(tmp_path / name, labelled_frames(4)) for name in ("kitchen", "hall")]
+    contents = []
+    for jobs in "12":
+        output = tmp_path / jobs
+        arguments = [*map(str, paths), "--scenario", "none", "--engine", "onnxruntime", "--threads", "1"]
+        arguments += ["--label-topic", LABEL, "--jobs", jobs, "--output", str(output)]
+        monkeypatch.setattr(sys, "argv", ["m3l_replay", *arguments])
+        command.main()
+        contents.append((output / "report.json").read_bytes())
+    assert contents[0] == contents[1]
