@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import run
+from m3l_core.command_line import positive, run
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.engines.engine import ENGINES, load_engine
 from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditions
@@ -91,12 +91,6 @@ def folder(text: str) -> Path:
     if Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text} is a file; expected a folder")
     return Path(text)
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":

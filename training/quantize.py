@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import run
+from m3l_core.command_line import positive, run
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
@@ -67,12 +67,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=positive, metavar="N", help="measure N labelled frames, evenly spread")
     parser.add_argument("--engine", default="openvino", choices=("openvino", "onnxruntime"), help="that measures")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":
