@@ -33,11 +33,11 @@ def prepare_bundle(work: Path, encoder: str | None, size: Size) -> None:
     weights = shipped.read_weights()
     if encoder is not None:
         from m3l_core.model.network import LinearFusionSegFormer
+        from m3l_core.trainer.export import weights_of
 
         network = shipped.description.network.model_copy(update={"encoder": encoder})
         changes |= {"name": encoder, "network": network, "miou": {}}
-        state = LinearFusionSegFormer(network).state_dict()
-        weights = {name: value.numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        weights = weights_of(LinearFusionSegFormer(network))
     description = shipped.description.model_copy(update=changes)
     bundle = save_bundle(work / "bundle", description, weights, "# Of a benchmark\n")
     export_onnx(bundle, read_model_inputs(shipped_recording(), description, 1))

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import CONTENDERS, LABEL_SIZE, OTHERS, REFERENCE, Labeller, prepare_bundle, prepare_others
+from benchmarks.process_memory import peak_memory_mib
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
 from m3l_core.datasets.model_inputs import read_model_inputs
@@ -98,21 +99,14 @@ def measure(name: str, work: Path, threads: int, runs: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - started)
     if name in CONTENDERS:
         np.save(work / f"{name}.npy", labels_of_subsets(label, frames, bundle.description.modality_names))
-    return {"seconds": seconds[WARM_UP:], "load_s": load_s, "peak_mib": peak_mib()}
-
-
-def peak_mib() -> float:
-    """Of this program alone: what resource.getrusage tells includes the process that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return {"seconds": seconds[WARM_UP:], "load_s": load_s, "peak_mib": peak_memory_mib()}
 
 
 def labels_of_subsets(label: Labeller, frames: list[ModelInput], modalities: tuple[str, ...]) -> NDArray[np.uint8]:
     """(subsets, frames, H, W) uint8."""
     found = []
     for subset in subsets(modalities):
-        present = np.array([[name in subset for name in modalities]])
-        found.append([label(ModelInput(frame.images, present), LABEL_SIZE) for frame in frames])
+        found.append([label(frame.with_only(subset, modalities), LABEL_SIZE) for frame in frames])
     return np.array(found)
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from benchmarks.process_memory import peak_memory_mib
 from m3l_core.bundle import ModelBundle
 from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.replay.preparation import prepare_bag
@@ -96,12 +97,12 @@ class Measured(NamedTuple):
     times_real_time: float
     cpu_ms_per_set: float
     """Of all threads: with load from others the more honest figure."""
-    peak_mb: float
+    peak_mib: float
 
     def __str__(self) -> str:
         return (
             f"{self.times_real_time:.1f} times real time, {self.cpu_ms_per_set:.1f} ms of CPU time a frame set, "
-            f"peak memory {self.peak_mb:.0f} MB"
+            f"peak memory {self.peak_mib:.0f} MiB"
         )
 
 
@@ -115,13 +116,7 @@ def replay(path: Path, names: Sequence[str]) -> Measured:
     took_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
     replayed_s = sum(result.measures.delivery.run_ns for result in results) / 1e9
     sets = sum(result.measures.delivery.number for result in results)
-    return Measured(replayed_s / took_s, cpu_s / sets * 1e3, peak_memory_mb())
-
-
-def peak_memory_mb() -> float:
-    """VmHWM: the most that was ever in memory (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return Measured(replayed_s / took_s, cpu_s / sets * 1e3, peak_memory_mib())
 
 
 def in_its_own_process(work: Any, *arguments: Any) -> Any:

@@ -8,7 +8,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,6 +154,14 @@ class ModelBundle:
         with replacing_file(self.folder / DESCRIPTION_FILE) as temporary:
             _write_description(temporary, bundle.description)
         return bundle
+
+    @contextmanager
+    def with_trial_graph(self, content: bytes, name: GraphFile = "model.onnx") -> Iterator[ModelBundle]:
+        """A copy of the bundle with a graph, to try it on; gone after the block."""
+        with tempfile.TemporaryDirectory() as folder:
+            trial = Path(folder) / "bundle"
+            shutil.copytree(self.folder, trial)
+            yield ModelBundle(trial, self.description).add_graph(content, name)
 
 
 def save_bundle(

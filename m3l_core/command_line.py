@@ -19,6 +19,14 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(error.exit_status)
 
 
+def positive_number(text: str) -> float:
+    """The type of an argument that measures something."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return number
+
+
 def positive(text: str) -> int:
     """The type of an argument that counts something."""
     if not text.isdecimal() or int(text) < 1:

@@ -5,7 +5,7 @@ Legend: M modalities, H x W pixels, stamps in integer nanoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,10 @@ class ModelInput:
     """(1, M, 3, H, W) float32, normalised; zeros where a modality is not present."""
     present: NDArray[np.bool_]
     """(1, M) bool."""
+
+    def with_only(self, subset: Collection[str], modalities: Sequence[str]) -> ModelInput:
+        """The same images, with the modalities of ``subset`` present alone; ``modalities`` names all M in order."""
+        return ModelInput(self.images, np.array([[name in subset for name in modalities]]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from m3l_core.command_line import run
+from m3l_core.command_line import positive_number, run
 from m3l_core.datasets.bag_extraction import Extraction, extract_bag
 from m3l_core.datasets.bag_frames import MODALITIES
 from m3l_core.datasets.bag_reader import open_bag
@@ -36,9 +36,11 @@ def main() -> None:
     parser.add_argument("--color", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
     parser.add_argument("--depth", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
     parser.add_argument("--label", metavar="TOPIC", help="mono8 images of class ids with the stamps of the frames")
-    parser.add_argument("--rate", type=_positive, metavar="HZ", help="at most so many frame sets a second")
-    parser.add_argument("--max-interval", type=_positive, default=0.02, help="the node's approx_sync_max_interval [s]")
-    parser.add_argument("--sync-timeout", type=_positive, default=0.05, help="the node's sync_timeout [s]")
+    parser.add_argument("--rate", type=positive_number, metavar="HZ", help="at most so many frame sets a second")
+    parser.add_argument(
+        "--max-interval", type=positive_number, default=0.02, help="the node's approx_sync_max_interval [s]"
+    )
+    parser.add_argument("--sync-timeout", type=positive_number, default=0.05, help="the node's sync_timeout [s]")
     arguments = parser.parse_args()
 
     console = Console()
@@ -86,13 +88,6 @@ def _extract(path: Path, arguments: argparse.Namespace, progress: Progress) -> t
             ),
             advance=lambda: progress.advance(task),
         )
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
-    return number
 
 
 if __name__ == "__main__":

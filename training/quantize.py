@@ -25,7 +25,7 @@ from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
 from m3l_core.engines.quantization import quantize
-from m3l_core.engines.quantization_check import Comparison, accept, quantized_copy, subset_miou
+from m3l_core.engines.quantization_check import INT8_GRAPH, Comparison, accept, subset_miou
 from m3l_core.evaluation.robustness import labelled_samples
 
 _Item = TypeVar("_Item")
@@ -42,7 +42,7 @@ def main() -> None:
 
     content = quantize(bundle, progress(frames, "calibration"))
     of_float = subset_miou(engine, described, progress(samples, "float"))
-    with quantized_copy(bundle, content) as trial:
+    with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
         int8 = load_engine(trial, arguments.engine, "int8")
         comparison = Comparison(of_float, subset_miou(int8, described, progress(samples, "int8")))
     title = (
@@ -51,7 +51,7 @@ def main() -> None:
     )
     # A file or another program gets the table in full width.
     Console(width=None if sys.stdout.isatty() else 200).print(comparison.table(title))
-    print(f"written: {accept(bundle, content, comparison).graph('model.int8.onnx')}")
+    print(f"written: {accept(bundle, content, comparison).graph(INT8_GRAPH)}")
 
 
 def progress(items: Sequence[_Item], what: str) -> Iterable[_Item]:

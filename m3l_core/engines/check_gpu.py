@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from m3l_core.command_line import run
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.build_engine import add_build_arguments, build_into_cache, build_options, require_packages
 from m3l_core.engines.cuda_device import cuda_device
-from m3l_core.engines.engine import Engine, load_engine
+from m3l_core.engines.engine import Engine, latencies, load_engine
 from m3l_core.engines.tensorrt_engine import PRECISIONS, TensorRtEngine
 from m3l_core.errors import EngineError, M3LError
 from m3l_core.frames import ModelInput
@@ -102,8 +101,7 @@ def compare(
     ]
     worst = 1.0
     for subset in subsets(names):
-        present = np.array([[name in subset for name in names]])
-        given = [ModelInput(frame.images, present) for frame in frames]
+        given = [frame.with_only(subset, names) for frame in frames]
         expected = [reference.infer(frame, size).labels for frame in given]
         for engine in (*engines, reference):
             labels = [engine.infer(frame, size).labels for frame in given]
@@ -117,18 +115,6 @@ def compare(
                 f"| {p50:.2f} | {p95:.2f} | {1 / np.mean(measured):.1f} |"
             )
     return rows, worst
-
-
-def latencies(
-    engine: Engine, frames: Sequence[ModelInput], size: tuple[int, int], warm_up: int, runs: int
-) -> list[float]:
-    """Seconds of each of ``runs`` inferences after ``warm_up`` that do not count."""
-    seconds = []
-    for index in range(warm_up + runs):
-        started = time.perf_counter()
-        engine.infer(frames[index % len(frames)], size)
-        seconds.append(time.perf_counter() - started)
-    return seconds[warm_up:]
 
 
 def _machine(bundle: ModelBundle, size: tuple[int, int]) -> list[str]:

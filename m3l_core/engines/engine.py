@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from m3l_core.bundle import BundleDescription, ModelBundle
+from m3l_core.bundle import BundleDescription, GraphFile, ModelBundle
 from m3l_core.errors import BundleError, EngineError, MissingPackageError
 from m3l_core.frames import ModelInput, Segmentation
 
@@ -87,12 +87,19 @@ def seconds_per_frame(engine: Engine, description: BundleDescription, runs: int 
     """Median of ``runs`` frames of the bundle's input size, after one that allocates."""
     shape = (1, len(description.modalities))
     nothing = ModelInput(np.zeros((*shape, 3, *description.input_size), np.float32), np.ones(shape, np.bool_))
+    return median(latencies(engine, [nothing], description.input_size, 1, runs))
+
+
+def latencies(
+    engine: Engine, frames: Sequence[ModelInput], size: tuple[int, int], warm_up: int, runs: int
+) -> list[float]:
+    """Seconds of each of ``runs`` inferences after ``warm_up`` that do not count."""
     seconds = []
-    for _ in range(runs + 1):
+    for index in range(warm_up + runs):
         started = time.perf_counter()
-        engine.infer(nothing, description.input_size)
+        engine.infer(frames[index % len(frames)], size)
         seconds.append(time.perf_counter() - started)
-    return median(seconds[1:])
+    return seconds[warm_up:]
 
 
 def check_input(model_input: ModelInput, description: BundleDescription) -> None:
@@ -122,7 +129,12 @@ def graph_of(bundle: ModelBundle, precision: str) -> Path:
     Raises:
         BundleError: the bundle has none, or not the one that was exported.
     """
-    return bundle.graph("model.int8.onnx" if precision == "int8" else "model.onnx")
+    return bundle.graph(graph_file(precision))
+
+
+def graph_file(precision: str) -> GraphFile:
+    """Name of the ONNX file that a bundle has for a precision."""
+    return "model.int8.onnx" if precision == "int8" else "model.onnx"
 
 
 def _loader(name: str) -> EngineLoader:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.cuda_device import CudaDevice
-from m3l_core.engines.engine import graph_of
+from m3l_core.engines.engine import graph_file
 from m3l_core.engines.label_sizes import LabelSizes
 from m3l_core.errors import EngineError
 from m3l_core.files import cache_folder, replacing_folder
@@ -158,8 +158,9 @@ def graph_digests(bundle: ModelBundle, precision: str) -> tuple[str, str]:
     Raises:
         BundleError: the bundle has no such graph.
     """
-    graph = graph_of(bundle, precision)
-    return hashlib.sha256(graph.read_bytes()).hexdigest(), bundle.description.weights_sha256
+    name = graph_file(precision)
+    bundle.graph(name)  # is the file that the description speaks of
+    return bundle.description.graphs[name], bundle.description.weights_sha256
 
 
 def _version(text: str) -> tuple[int, ...]:

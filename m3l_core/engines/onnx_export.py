@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,10 +76,8 @@ def export_onnx(bundle: ModelBundle, frames: Sequence[ModelInput]) -> ModelBundl
     model = _graph(bundle)
     _refer_to_weights(model, bundle.folder / WEIGHTS_FILE)
     content: bytes = model.SerializeToString(deterministic=True)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / "bundle"
-        shutil.copytree(bundle.folder, trial)
-        _compare(ModelBundle(trial, bundle.description).add_graph(content), frames)
+    with bundle.with_trial_graph(content) as trial:
+        _compare(trial, frames)
     return bundle.add_graph(content)
 
 
@@ -188,8 +184,7 @@ def _compare(exported: ModelBundle, frames: Sequence[ModelInput]) -> None:
     reference, engine = load(exported, "fp32"), OnnxRuntimeEngine(exported, "fp32")
     names = exported.description.modality_names
     for subset in subsets(names):
-        present = np.array([[name in subset for name in names]])
-        agreement = min(_agreement(reference, engine, ModelInput(frame.images, present)) for frame in frames)
+        agreement = min(_agreement(reference, engine, frame.with_only(subset, names)) for frame in frames)
         logger.info("%s: %.3f %% of the pixels as in torch", subset_key(subset), 100 * agreement)
         if agreement < LEAST_AGREEMENT:
             raise EngineError(

@@ -89,7 +89,11 @@ class _Reader:
         for frame in frames:
             check_input(frame, description)
             for subset in subsets(names):
-                present = np.array([[name in subset for name in names]])
-                yield {"images": frame.images, "present": present, "size": np.array(description.input_size, np.int64)}
+                given = frame.with_only(subset, names)
+                yield {
+                    "images": given.images,
+                    "present": given.present,
+                    "size": np.array(description.input_size, np.int64),
+                }
         if frame is None:
             raise EngineError("expected at least one frame to calibrate with, got none")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.table import Table
@@ -22,7 +18,7 @@ from m3l_core.evaluation.robustness import RobustnessEvaluator
 MOST_LOST = 0.01
 """Of mIoU in [0, 1], in any subset."""
 
-_GRAPH: GraphFile = "model.int8.onnx"
+INT8_GRAPH: GraphFile = "model.int8.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +71,6 @@ def subset_miou(engine: Engine, description: BundleDescription, samples: Iterabl
     return miou
 
 
-@contextmanager
-def quantized_copy(bundle: ModelBundle, content: bytes) -> Iterator[ModelBundle]:
-    """A copy of the bundle with the quantised graph, to try it on; gone after the block."""
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / "bundle"
-        shutil.copytree(bundle.folder, trial)
-        yield ModelBundle(trial, bundle.description).add_graph(content, _GRAPH)
-
-
 def accept(bundle: ModelBundle, content: bytes, comparison: Comparison) -> ModelBundle:
     """Write the quantised graph into the bundle.
 
@@ -97,4 +84,4 @@ def accept(bundle: ModelBundle, content: bytes, comparison: Comparison) -> Model
             f"{100 * MOST_LOST:g}. Nothing was written; more calibration frames, or frames more like those of the "
             "validation list, may help"
         )
-    return bundle.add_graph(content, _GRAPH)
+    return bundle.add_graph(content, INT8_GRAPH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from m3l_core.command_line import positive_number
 from m3l_core.datasets.bag_topics import NONE
 from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.replay.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
@@ -70,9 +71,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help="ground truth: folder of STAMP_NS.png, of such folders by bag, or frames.json; one, or one for each bag",
     )
     add("--stamps", choices=("header", "receive"), default="header", help="what counts as an image's stamp")
-    add("--max-interval", type=_positive, default=0.02, metavar="S", help="the node's approx_sync_max_interval")
-    add("--sync-timeout", type=_positive, default=0.05, metavar="S", help="the node's sync_timeout")
-    add("--sensor-timeout", type=_positive, default=0.5, metavar="S", help="the node's sensor_timeout")
+    add("--max-interval", type=positive_number, default=0.02, metavar="S", help="the node's approx_sync_max_interval")
+    add("--sync-timeout", type=positive_number, default=0.05, metavar="S", help="the node's sync_timeout")
+    add("--sensor-timeout", type=positive_number, default=0.5, metavar="S", help="the node's sensor_timeout")
     add("--engine", default="auto", choices=("auto", *ENGINES))
     add("--precision", default="auto", choices=("auto", *PRECISIONS))
     add("--threads", type=_count, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
@@ -94,13 +95,6 @@ def _limits(text: str) -> tuple[Limit, ...]:
         return parse_limits(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
-    return number
 
 
 def _count(text: str) -> int:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
 from m3l_core.metrics import mm_robust
 from m3l_core.model.network import LinearFusionSegFormer
@@ -34,12 +37,16 @@ def export_bundle(
         training=provenance.model_dump(mode="json"),
         miou=history[-1]["miou"],
     )
-    weights = {
+    return save_bundle(folder, description, weights_of(network), _card(description, recipe.description, provenance))
+
+
+def weights_of(network: LinearFusionSegFormer) -> dict[str, NDArray[np.float32]]:
+    """What a bundle keeps of a network, by name."""
+    return {
         name: tensor.float().numpy()
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    return save_bundle(folder, description, weights, _card(description, recipe.description, provenance))
 
 
 def _card(description: BundleDescription, told: str, provenance: Provenance) -> str:

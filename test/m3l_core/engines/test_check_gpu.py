@@ -15,7 +15,8 @@ from support.engines import ConstantEngine
 from support.rooms import write_rooms
 
 from m3l_core.engines import check_gpu
-from m3l_core.engines.check_gpu import compare, latencies, load_reference
+from m3l_core.engines.check_gpu import compare, load_reference
+from m3l_core.engines.engine import latencies
 from m3l_core.errors import EngineError
 from m3l_core.frames import ModelInput, Segmentation
 

@@ -18,7 +18,7 @@ from m3l_core.datasets.folder import Sample, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
 from m3l_core.engines.quantization import quantize
-from m3l_core.engines.quantization_check import MOST_LOST, Comparison, accept, quantized_copy, subset_miou
+from m3l_core.engines.quantization_check import INT8_GRAPH, MOST_LOST, Comparison, accept, subset_miou
 from m3l_core.errors import BundleError, DatasetError, EngineError, MissingPackageError
 from m3l_core.frames import ModelInput
 from m3l_core.metrics import subset_key, subsets
@@ -120,7 +120,7 @@ def test_labels_are_nearly_those_of_the_float_graph(
     pytest.importorskip(name, reason=f"needs {name}: pip install 'm3l_ros[{name}]'")
     given_input = ModelInput(frames[0].images, np.array([present]))
     exact = load_engine(bundle, name, "fp32", 1).infer(given_input, SIZE)
-    with quantized_copy(bundle, content) as trial:
+    with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
         engine = load_engine(trial, name, "int8", 1)
         assert engine.precision == "int8"
         quantized = engine.infer(given_input, SIZE)
@@ -134,7 +134,7 @@ def test_a_graph_that_loses_little_is_written_and_runs(
 ) -> None:
     description = bundle.description
     of_float = subset_miou(load_engine(bundle, "onnxruntime", "fp32", 1), description, samples)
-    with quantized_copy(bundle, content) as trial:
+    with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
         of_int8 = subset_miou(load_engine(trial, "onnxruntime", "int8", 1), description, samples)
         assert "model.int8.onnx" not in files(bundle.folder)
     assert not trial.folder.exists()
@@ -153,7 +153,7 @@ def test_a_graph_that_loses_too_much_is_refused_and_nothing_is_touched(
     before = files(bundle.folder)
     of_float = subset_miou(load_engine(bundle, "onnxruntime", "fp32", 1), bundle.description, samples)
     content = quantize(bundle, faint(frames))
-    with quantized_copy(bundle, content) as trial:
+    with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
         engine = load_engine(trial, "onnxruntime", "int8", 1)
         comparison = Comparison(of_float, subset_miou(engine, bundle.description, samples))
     with pytest.raises(EngineError, match=r"int8 loses \d+\.\d\d points of mIoU with \S+, expected at most 1\. "):
