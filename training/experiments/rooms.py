@@ -40,31 +40,28 @@ METHODS = (
 )
 FRACTIONS = (0.04, 0.12)
 SEEDS = (0, 1, 2)
+UNCHANGED = "unchanged"
 ABLATION: dict[str, tuple[str, ...]] = {
-    "without_availability": ("method.ensemble=equal",),
-    "without_confidence": ("method.confidence=none",),
-    "without_valid_mask": ("method.valid_mask=false",),
-    "without_eval_mode": ("method.teacher_mode=train",),
-    "without_dropout": ("method.modality_dropout=null",),
-    "with_dropout_on_labelled": ("method.modality_dropout.on_labelled=true",),
-    "with_clean_copy": ("method.modality_dropout.on_labelled=true", "method.clean_labelled_copy=true"),
-    "with_pseudo_labels_on_labelled": ("method.pseudo_on_labelled=true",),
+    UNCHANGED: (),
     "with_less_dropout": ("method.modality_dropout.probability=0.6667",),
-    "with_independent_dropout": ("method.modality_dropout={draw: independent, probability: 0.5, on_labelled: false}",),
-    "with_weaker_more": (
-        "method.modality_dropout={draw: independent, probability: {color: 0.35, depth: 0.65}, on_labelled: false}",
-    ),
-    "with_partial_masks": ("method.modality_dropout.partial=0.3",),
-    "with_threshold": ("method.confidence=threshold", "method.confidence_threshold=0.7"),
-    "with_heavier_pseudo_labels": ("method.pseudo_weight=3",),
-    "with_teacher_flip": ("method.teacher_flip=true",),
     "with_distillation": ("method.distillation_weight=1.0",),
     "with_strong_view": ("method.strong_view={}",),
     "with_cutmix": ("method.cutmix=0.5",),
+    "with_ramp": ("method.pseudo_ramp_iterations=400",),
+    "without_confidence": ("method.confidence=none",),
+    "with_threshold": ("method.confidence=threshold", "method.confidence_threshold=0.7"),
+    "with_dropout_on_labelled": ("method.modality_dropout.on_labelled=true",),
+    "with_pseudo_labels_on_labelled": ("method.pseudo_on_labelled=true",),
+    "with_independent_dropout": ("method.modality_dropout={draw: independent, probability: 0.5, on_labelled: false}",),
+    "with_partial_masks": ("method.modality_dropout.partial=0.3",),
     "with_noise": ("method.noise=0.3",),
+    "without_availability": ("method.ensemble=equal",),
+    "without_valid_mask": ("method.valid_mask=false",),
+    "without_eval_mode": ("method.teacher_mode=train",),
+    "with_teacher_flip": ("method.teacher_flip=true",),
     "with_no_stream": ("missing=no_stream",),
 }
-"""What is taken from m3l_plus, or added to it, one part at a time."""
+"""What is taken from m3l_plus, or added to it, one part at a time; compared with the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class Run:
         """The method and the data set under the conditions of the experiment."""
         is_start = self.method == START
         method = "paper_supervised" if is_start else self.method
-        conditions = ROOMS / ("start.yaml" if is_start else "conditions.yaml")
+        conditions = ROOMS / ("start.yaml" if is_start else "ablation.yaml" if self.change else "conditions.yaml")
         settings = [f"data.label_fraction={self.fraction}", f"data.label_seed={self.seed}", f"seed={self.seed}"]
         if not is_start:
             settings.append(f"start_weights={work / self.start.name / 'bundle'}")

@@ -30,6 +30,7 @@ METHODS = {
     "m3l_plus": "`m3l_plus`",
 }
 COLUMNS = ("color+depth", "color", "depth")
+UNCHANGED = "unchanged"
 Result = Mapping[str, Any]
 
 
@@ -65,16 +66,16 @@ def comparison_table(results: Iterable[Result]) -> str:
 
 
 def ablation_table(results: Iterable[Result]) -> str:
-    """Validation mIoU of m3l_plus with one part changed, against m3l_plus with the same seed."""
+    """Validation mIoU of m3l_plus with one part changed, against m3l_plus as it is with the same seed."""
     last = {
         (result["run"]["fraction"], result["run"]["seed"], result["run"]["change"]): result["validation"][-1]["miou"]
         for result in results
-        if result["run"]["method"] == "m3l_plus"
+        if result["run"]["change"]
     }
     changes: dict[str, list[tuple[Mapping[str, float], Mapping[str, float]]]] = {}
     for (fraction, seed, change), miou in last.items():
-        if change and (fraction, seed, "") in last:
-            changes.setdefault(change, []).append((miou, last[fraction, seed, ""]))
+        if change != UNCHANGED and (fraction, seed, UNCHANGED) in last:
+            changes.setdefault(change, []).append((miou, last[fraction, seed, UNCHANGED]))
     rows = ["| m3l_plus | seeds | both | color | depth | MM-Robust |", "|---|---|---|---|---|---|"]
     for change, pairs in sorted(changes.items(), key=lambda item: item[0].startswith("with_")):
         cells = [f"{100 * mean(miou[column] - whole[column] for miou, whole in pairs):+.1f}" for column in COLUMNS]
