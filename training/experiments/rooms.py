@@ -44,6 +44,7 @@ UNCHANGED = "unchanged"
 ABLATION: dict[str, tuple[str, ...]] = {
     UNCHANGED: (),
     "with_less_dropout": ("method.modality_dropout.probability=0.6667",),
+    "with_soft_pseudo_labels": ("method.pseudo_weight=0", "method.distillation_weight=1.0"),
     "with_distillation": ("method.distillation_weight=1.0",),
     "with_strong_view": ("method.strong_view={}",),
     "with_cutmix": ("method.cutmix=0.5",),

@@ -14,8 +14,8 @@ from m3l_core.command_line import run
 from m3l_core.errors import M3LError
 from m3l_core.files import replacing_file
 from m3l_core.metrics import mm_robust
-from m3l_core.trainer.reporting.charts import Line, line_chart
-from m3l_core.trainer.reporting.report_style import STYLE
+from m3l_core.reporting.charts import Line, line_chart
+from m3l_core.reporting.style import STYLE
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "rooms" / "results"

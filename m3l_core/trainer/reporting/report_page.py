@@ -1,4 +1,4 @@
-"""A training as a page: one HTML file that needs nothing else, readable by day and by night."""
+"""A training as a page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from m3l_core.reporting.charts import Bars, Line, bar_chart, legend, line_chart
+from m3l_core.reporting.page import (
+    card,
+    class_legend,
+    folded,
+    html_page,
+    joined,
+    named_rows,
+    table,
+    tiles,
+    yaml_text,
+)
 from m3l_core.trainer.provenance import Provenance
-from m3l_core.trainer.reporting.charts import Bars, Line, bar_chart, legend, line_chart
 from m3l_core.trainer.reporting.progress import MEAN, duration
-from m3l_core.trainer.reporting.report_style import STYLE
 
 Image = NDArray[np.uint8]
 Report = Mapping[str, Any]
@@ -29,20 +38,15 @@ def to_html(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
     """The page of a report, with sample pictures as ``m3l_core.trainer.reporting.examples`` gives them."""
     sections = [
         _heading(report),
-        _tiles(report),
+        tiles(_headlines(report)),
         f'<div class="columns">{_miou(report)}{_losses(report)}</div>',
         f'<div class="columns">{_classes(report)}{_kept(report)}</div>',
         _pictures(report, examples),
         _origin(report),
         _evaluations(report),
-        f"<details class='card wide'><summary>Recipe</summary><pre>{escape(_yaml(report['recipe']))}</pre></details>",
+        folded("Recipe", yaml_text(report["recipe"]), css="card wide"),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(report['name'])}: training</title><style>{STYLE}</style></head>\n"
-        "<body><main>\n" + "\n".join(sections) + "\n</main></body></html>\n"
-    )
+    return html_page(f"{report['name']}: training", sections)
 
 
 def _heading(report: Report) -> str:
@@ -56,7 +60,7 @@ def _heading(report: Report) -> str:
     )
 
 
-def _tiles(report: Report) -> str:
+def _headlines(report: Report) -> list[tuple[str, str, str]]:
     data, history = report["data"], report["history"]
 
     def best(name: str) -> str:
@@ -64,29 +68,19 @@ def _tiles(report: Report) -> str:
         now = _figure(history[-1], name)
         return f"best {value:.3f} at iteration {iteration}" if value > (now or 0.0) else "its best so far"
 
-    tiles = [
+    figures = [
         ("MM-Robust: mean mIoU of all subsets", _text(_figure(history[-1], MEAN)), best(MEAN)),
         *((f"mIoU, {_words(name)}", _text(value), best(name)) for name, value in report["miou"].items()),
     ]
     waiting = report["waiting_for_data"] or 0.0
     hint = "; more --workers or --cache-gb would help" if waiting > _MUCH_WAITING else ""
     took = f"{duration(report['seconds'])}, {waiting:.0%} waiting for data{hint}" if report["seconds"] else ""
-    tiles += [
+    others = f"{data['unlabelled']['frames']} unlabelled, {data['validation']['frames']} to validate"
+    return [
+        *figures,
         ("iterations", str(report["iterations"]), took),
-        (
-            "labelled frames",
-            str(data["labelled"]["frames"]),
-            f"{data['unlabelled']['frames']} unlabelled, {data['validation']['frames']} to validate",
-        ),
+        ("labelled frames", str(data["labelled"]["frames"]), others),
     ]
-    return _joined(
-        "tiles",
-        [
-            f'<div class="card tile{" first" if not number else ""}"><b>{value}</b>{escape(name)}'
-            f'<p class="quiet">{escape(note)}</p></div>'
-            for number, (name, value, note) in enumerate(tiles)
-        ],
-    )
 
 
 def _miou(report: Report) -> str:
@@ -99,7 +93,7 @@ def _miou(report: Report) -> str:
     if not lines:
         return ""
     names = legend([line.name for line in lines], [f"{line.points[-1][1]:.3f}" for line in lines])
-    return _card("Validation mIoU by sensors present", names + line_chart(lines, "iteration", marks=True))
+    return card("Validation mIoU by sensors present", names + line_chart(lines, "iteration", marks=True))
 
 
 def _losses(report: Report) -> str:
@@ -119,7 +113,7 @@ def _losses(report: Report) -> str:
         ends.append(end)
     names = legend([line.name for line in lines], [f"{line.points[-1][1]:.3f}" for line in lines])
     note = "dashed: a phase of the recipe ends" if ends else ""
-    return _card("Losses, smoothed", names + line_chart(lines, "iteration", divisions=ends), note)
+    return card("Losses, smoothed", names + line_chart(lines, "iteration", divisions=ends), note)
 
 
 def _classes(report: Report) -> str:
@@ -130,7 +124,7 @@ def _classes(report: Report) -> str:
     ]
     rows.sort(key=lambda row: -(row.values[0] or 0.0))
     series = [_words(subset) for subset in subsets]
-    return _card("Validation IoU by class", legend(series) + bar_chart(rows, series))
+    return card("Validation IoU by class", legend(series) + bar_chart(rows, series))
 
 
 def _kept(report: Report) -> str:
@@ -144,16 +138,12 @@ def _kept(report: Report) -> str:
     ]
     series = [f"until iteration {each['iteration']}" for each in chosen]
     note = "Share of the pseudo labels of each class that counted, since the evaluation before"
-    return _card("Pseudo labels kept", legend(series) + bar_chart(rows, series), note)
+    return card("Pseudo labels kept", legend(series) + bar_chart(rows, series), note)
 
 
 def _pictures(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
-    classes = "".join(
-        f'<li><i style="background:rgb{tuple(entry["color"])}"></i>{escape(entry["name"])}</li>'
-        for entry in report["recipe"]["labels"]["classes"]
-    )
     rows = [
-        _joined(
+        joined(
             "example",
             [
                 f'<figure><img alt="{escape(name)}" src="{_data_uri(picture)}">'
@@ -163,9 +153,9 @@ def _pictures(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
         )
         for example in examples
     ]
-    return _card(
+    return card(
         "Validation frames",
-        f'<ul class="classes">{classes}</ul>{"".join(rows)}',
+        class_legend(report["recipe"]["labels"]["classes"]) + "".join(rows),
         "black: invalid or unlabelled",
         "wide",
     )
@@ -183,31 +173,13 @@ def _origin(report: Report) -> str:
         f"processes: {machine['processes']}; {machine['system']}",
         "versions": ", ".join(f"{name} {version}" for name, version in report["versions"].items() if version),
     }
-    body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
-    return _card("How it was made", f"<table>{body}</table>", css="wide")
+    return card("How it was made", named_rows(rows), css="wide")
 
 
 def _evaluations(report: Report) -> str:
     names = [*report["miou"], MEAN]
-    head = "".join(f'<th class="number">{escape(name)}</th>' for name in ("iteration", *map(_words, names)))
-    body = "".join(
-        f'<tr><td class="number">{entry["iteration"]}</td>'
-        + "".join(f'<td class="number">{_text(_figure(entry, name))}</td>' for name in names)
-        + "</tr>"
-        for entry in report["history"]
-    )
-    return (
-        f'<details class="card wide"><summary>All evaluations</summary><table><tr>{head}</tr>{body}</table></details>'
-    )
-
-
-def _card(title: str, content: str, note: str = "", css: str = "") -> str:
-    told = f'<p class="quiet">{escape(note)}</p>' if note else ""
-    return f'<section class="card {css}"><h2>{escape(title)}</h2>{told}{content}</section>'
-
-
-def _joined(css: str, parts: Sequence[str]) -> str:
-    return f'<div class="{css}">{"".join(parts)}</div>'
+    rows = [[str(entry["iteration"]), *(_text(_figure(entry, name)) for name in names)] for entry in report["history"]]
+    return folded("All evaluations", table(["iteration", *map(_words, names)], rows, num_names=0), css="card wide")
 
 
 def _figure(entry: Mapping[str, Any], name: str) -> float | None:
@@ -238,11 +210,6 @@ def _data_uri(picture: Image) -> str:
     }
     kind, data = min(candidates.items(), key=lambda candidate: len(candidate[1]))
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _yaml(recipe: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(dict(recipe), sort_keys=False, default_flow_style=None, width=110)
-    return text
 
 
 def _words(subset: str) -> str:

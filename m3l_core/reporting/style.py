@@ -1,4 +1,4 @@
-"""The style sheet of the report: light, or dark where the reader prefers that."""
+"""The style sheet of the reports: light, or dark where the reader prefers that."""
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1c2128; --quiet: #5d6673; --rule: #dde1e7;
@@ -34,7 +34,7 @@ circle, rect.bar { fill: var(--c); }
   font-size: 13px; }
 .legend li::before { content: ""; display: inline-block; width: 11px; height: 11px; border-radius: 3px;
   margin-right: 6px; background: var(--c); }
-.classes i { display: inline-block; width: 11px; height: 11px; margin-right: 6px; border: 1px solid var(--rule); }
+.swatch { display: inline-block; width: 11px; height: 11px; margin-right: 6px; border: 1px solid var(--rule); }
 .example { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 8px; margin: 12px 0; }
 figure { margin: 0; } img { display: block; width: 100%; border-radius: 4px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
@@ -42,6 +42,7 @@ th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td { overflow-wrap: anywhere; } th { font-weight: 600; white-space: nowrap; }
 pre { overflow-x: auto; font: 12.5px/1.5 ui-monospace, monospace; }
-summary { cursor: pointer; font-weight: 600; }
+summary { cursor: pointer; font-weight: 600; } summary .quiet { font-weight: 400; }
+.scroll { overflow-x: auto; }
 .notice { border-left: 4px solid var(--1); }
 """

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.trainer.reporting.charts import Bars, Line, _ticks, bar_chart, legend, line_chart
+from m3l_core.reporting.charts import Bars, Line, bar_chart, legend, line_chart, ticks
 
 SHARES = st.floats(0, 1)
-NAMES = st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=30)
+NAMES = st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=120)
 POINTS = st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 1e4)), min_size=1, max_size=20)
 
 
@@ -21,19 +21,19 @@ def numbers(element: ElementTree.Element, *names: str) -> list[float]:
 
 @given(st.floats(1e-6, 1e6), st.integers(3, 8))
 def test_ticks_are_few_and_reach_just_over_the_largest_value(high: float, count: int) -> None:
-    ticks = _ticks(high, count)
-    assert ticks[0] == 0
-    assert ticks == sorted(set(ticks))
-    assert len(ticks) <= count + 1
-    assert ticks[-1] >= high * (1 - 1e-6)
-    assert ticks[-2] < high
+    found = ticks(high, count)
+    assert found[0] == 0
+    assert found == sorted(set(found))
+    assert len(found) <= count + 1
+    assert found[-1] >= high * (1 - 1e-6)
+    assert found[-2] < high
 
 
 @pytest.mark.parametrize(
-    ("high", "ticks"), [(0.126, [0, 0.05, 0.1, 0.15]), (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (3.6, [0, 1, 2, 3, 4])]
+    ("high", "expected"), [(0.126, [0, 0.05, 0.1, 0.15]), (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (3.6, [0, 1, 2, 3, 4])]
 )
-def test_ticks_are_round(high: float, ticks: list[float]) -> None:
-    assert _ticks(high) == ticks
+def test_ticks_are_round(high: float, expected: list[float]) -> None:
+    assert ticks(high) == expected
 
 
 @given(st.lists(st.tuples(NAMES, POINTS), min_size=1, max_size=4), NAMES)
@@ -81,6 +81,14 @@ def test_bars_are_as_long_as_their_values(rows: list[tuple[str, tuple[float, flo
     assert sum(text.endswith(": none") for text in told if text) == sum(values[1] is None for _, values in rows)
     bottoms = [sum(numbers(bar, "y", "height")) for bar in bars]
     assert max(bottoms) <= float(chart.attrib["viewBox"].split()[3])
+
+
+def test_bars_are_compared_with_marked_values() -> None:
+    chart = ElementTree.fromstring(bar_chart([Bars("one", [0.25])], ["mIoU"], divisions=[0.5]))
+    (bar,) = chart.findall("rect")
+    (division,) = (line for line in chart.findall("line") if line.attrib["class"] == "division")
+    left, length = numbers(bar, "x", "width")
+    assert numbers(division, "x1", "x2") == pytest.approx([left + 2 * length] * 2, abs=0.2)
 
 
 def test_the_legend_escapes_names_and_numbers_its_series() -> None:

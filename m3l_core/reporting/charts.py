@@ -15,6 +15,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 24, 10, 40
 _BAR, _BAR_GAP, _ROW_GAP = 9, 1, 9
 _CHARACTER = 7.2
 """Width of a letter, roughly."""
+_LONGEST = 32
+"""Letters of a name beside its bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def line_chart(lines: Sequence[Line], x_label: str, *, marks: bool = False, divi
     low, high = min(xs), max(xs)
     span = (high - low) or 1.0
     highest = max(y for line in lines for _, y in line.points)
-    y_ticks = _ticks(highest if highest > 1e-6 else 1.0)
+    y_ticks = ticks(highest if highest > 1e-6 else 1.0)
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -73,7 +75,7 @@ def line_chart(lines: Sequence[Line], x_label: str, *, marks: bool = False, divi
         y = at(low, tick)[1] + _TOP
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
-    for tick in [each for each in _ticks(high, 6) if low <= each <= high] or [high]:
+    for tick in [each for each in ticks(high, 6) if low <= each <= high] or [high]:
         parts.append(f'<text x="{at(tick, 0)[0] + _LEFT}" y="{_HEIGHT - 22}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{_LEFT + width / 2}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>')
     # An SVG within clips: single losses may lie far above their mean.
@@ -95,12 +97,13 @@ def line_chart(lines: Sequence[Line], x_label: str, *, marks: bool = False, divi
                     f'<circle class="c{number % 8}" cx="{x + _LEFT}" cy="{y + _TOP}" r="3">'
                     f"<title>{told}</title></circle>"
                 )
-    return _svg(_HEIGHT, parts)
+    return svg(_HEIGHT, parts)
 
 
-def bar_chart(rows: Sequence[Bars], series: Sequence[str]) -> str:
-    """Horizontal bars from 0 to 1, a group for each row."""
-    left = 24 + _CHARACTER * max(len(row.name) for row in rows)
+def bar_chart(rows: Sequence[Bars], series: Sequence[str], *, divisions: Sequence[float] = ()) -> str:
+    """Horizontal bars from 0 to 1, a group for each row; ``divisions``: values to compare them with."""
+    names = [row.name if len(row.name) <= _LONGEST else f"{row.name[: _LONGEST - 1]}…" for row in rows]
+    left = 24 + _CHARACTER * max(map(len, names))
     width = _WIDTH - left - 44
     row_height = max(16, len(series) * (_BAR + _BAR_GAP)) + _ROW_GAP
     bottom = len(rows) * row_height
@@ -113,7 +116,7 @@ def bar_chart(rows: Sequence[Bars], series: Sequence[str]) -> str:
         middle = number * row_height + (row_height - _ROW_GAP) / 2 + 2
         if row.swatch:
             parts.append(f'<rect x="0" y="{middle - 6}" width="12" height="12" fill="rgb{row.swatch}"/>')
-        parts.append(f'<text class="name" x="18" y="{middle + 4}">{escape(row.name)}</text>')
+        parts.append(f'<text class="name" x="18" y="{middle + 4}">{escape(names[number])}</text>')
         top = middle - len(row.values) * (_BAR + _BAR_GAP) / 2
         for index, (name, value) in enumerate(zip(series, row.values, strict=True)):
             y = top + index * (_BAR + _BAR_GAP)
@@ -124,14 +127,18 @@ def bar_chart(rows: Sequence[Bars], series: Sequence[str]) -> str:
                 f"<title>{escape(row.name)}, {escape(name)}: {text}</title></rect>"
                 f'<text class="value" x="{left + length + 4:.1f}" y="{y + _BAR - 1}">{text}</text>'
             )
-    return _svg(bottom + 20, parts)
+    for division in divisions:
+        x = round(left + division * width, 1)
+        parts.append(f'<line class="division" x1="{x}" x2="{x}" y1="0" y2="{bottom}"/>')
+    return svg(bottom + 20, parts)
 
 
-def _svg(height: float, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img">{"".join(parts)}</svg>'
+def svg(height: float, parts: Sequence[str], width: float = _WIDTH) -> str:
+    """A chart that is as wide as the page lets it, in units of its own."""
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img">{"".join(parts)}</svg>'
 
 
-def _ticks(high: float, count: int = 5) -> list[float]:
+def ticks(high: float, count: int = 5) -> list[float]:
     """Round numbers from 0 to ``high`` or just above, at most ``count`` steps."""
     magnitude = 10.0 ** math.floor(math.log10(high / count))
     step = next(magnitude * factor for factor in (1, 2, 5, 10, 20) if high / (magnitude * factor) <= count)
