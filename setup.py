@@ -69,6 +69,8 @@ setup(
         ],
         # A trained network is exported, and compared with ONNX Runtime, for robots without torch.
         "train": ["torch>=2.6", "tensorboard>=2.12", "onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.18"],
+        # Needs Python 3.11.
+        "rerun": ["rerun-sdk>=0.41; python_version >= '3.11'"],
         "hub": ["huggingface_hub>=0.20"],
         "datasets": ["scipy>=1.10", "h5py>=3.8"],
         "test": ["pytest>=7.4", "pytest-timeout", "hypothesis", "mypy", "ruff", "types-PyYAML"],

@@ -10,13 +10,8 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
-
-_LEVELS = {
-    ModalityState.OK: DiagnosticStatus.OK,
-    ModalityState.STALE: DiagnosticStatus.WARN,
-    ModalityState.LOST: DiagnosticStatus.ERROR,
-}
+from m3l_core.streaming.modality_stream import ModalityReport
+from m3l_core.streaming.modality_values import LEVELS, modality_values
 
 
 class LatencyMeter:
@@ -41,19 +36,8 @@ class LatencyMeter:
 
 def modality_status(node_name: str, name: str, report: ModalityReport) -> DiagnosticStatus:
     """State, rate, age and drops of one modality."""
-    values = {
-        "state": report.state.value,
-        "rate [Hz]": f"{1e9 / report.period_ns:.1f}" if report.period_ns else "unknown",
-        "age [s]": f"{report.age_ns / 1e9:.2f}" if report.age_ns is not None else "never seen",
-        "frames in": report.received,
-        "in complete sets": report.in_complete_sets,
-        "in partial sets": report.in_partial_sets,
-        "waiting": report.waiting,
-        "served again": report.reused,
-        "last reason": report.last_reason or "none",
-    }
-    values |= {f"dropped: {reason}": count for reason, count in sorted(report.dropped.items())}
-    return _status(_LEVELS[report.state], f"{node_name}: {name}", report.state.value, values)
+    level = bytes([LEVELS[report.state]])
+    return _status(level, f"{node_name}: {name}", report.state.value, modality_values(report))
 
 
 def pipeline_status(node_name: str, active: bool, values: Mapping[str, Any], problem: str) -> DiagnosticStatus:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -14,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.labels import LabelSet
-from m3l_core.preprocessing import metric_depth
+from m3l_core.overlay import overlay
 from m3l_core.streaming.image_messages import fill_image, set_stamp
 
 try:
@@ -72,8 +71,7 @@ class SegmentationPublishers:
             if self._color_mask in watched:
                 self._color_mask.publish(_image(colors, "rgb8", header))
             if self._overlay in watched:
-                blended = cv2.addWeighted(colors, opacity, _picture(frames), 1.0 - opacity, 0.0)
-                self._overlay.publish(_image(np.asarray(blended), "rgb8", header))
+                self._overlay.publish(_image(overlay(reference.data, colors, opacity), "rgb8", header))
 
     def _publisher(self, message: type, name: str, qos: QoSProfile = RELIABLE) -> Any:
         own_qos = copy.copy(qos)  # rclpy writes the overrides of one topic into the profile it is given
@@ -86,14 +84,3 @@ def _image(array: np.ndarray, encoding: str, header: dict[str, Any]) -> Image:
     message = Image()
     fill_image(message, array, encoding=encoding, **header)
     return message
-
-
-def _picture(frames: FrameSet) -> np.ndarray:
-    """The reference frame as (H, W, 3) uint8: color as it is, depth in gray, near = bright."""
-    data = frames.reference_frame.data
-    if data.ndim == 3:
-        return data
-    depth_m, valid = metric_depth(data)
-    farthest = depth_m.max(initial=0.0) or 1.0
-    gray = np.where(valid, 255 - depth_m * (215 / farthest), 0).astype(np.uint8)
-    return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)

@@ -1,6 +1,7 @@
-"""Reads recorded bags (rosbag2: MCAP or sqlite3) message by message, on a machine without ROS.
+"""Reads recorded bags (rosbag2: MCAP or sqlite3; ROS 1: .bag) message by message, on a machine without ROS.
 
-At any time one chunk of the bag is in memory, however long the bag.
+At any time one chunk of the bag is in memory, however long the bag; of a .bag also its index, some hundred bytes a
+message.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from rosbags import rosbag1, rosbag2
 from rosbags.interfaces import TopicInfo
-from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from m3l_core.errors import DatasetError, ImageMessageError
+
+Serialization = Literal["cdr", "ros1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +32,23 @@ class RecordedMessage:
     time_ns: int
     """When it was recorded; its own stamp is in its header."""
     raw: bytes
-    """CDR."""
+    serialization: Serialization = "cdr"
+    """Of ``raw``."""
 
 
 class Bag:
     """An open bag; ``open_bag`` makes it."""
 
-    def __init__(self, path: Path, reader: Reader) -> None:
+    def __init__(self, path: Path, reader: rosbag1.Reader | rosbag2.Reader) -> None:
         self.path = path
         self.name = path.resolve().name if path.is_dir() else path.stem
-        """That of its folder."""
+        """That of its folder, or of its file."""
         self.topics: Mapping[str, TopicInfo] = reader.topics
         """Topic -> ``msgtype`` and ``msgcount``."""
         self.start_ns = reader.start_time
         """When the first message was recorded."""
         self._reader = reader
+        self._serialization: Serialization = "ros1" if isinstance(reader, rosbag1.Reader) else "cdr"
 
     def messages(self, topics: Collection[str]) -> Iterator[RecordedMessage]:
         """The messages of ``topics`` in the order in which they were recorded.
@@ -62,23 +67,23 @@ class Bag:
                 return
             except Exception as error:  # whatever damage makes the library raise
                 raise _unreadable(self.path, error) from error
-            yield RecordedMessage(connection.topic, connection.msgtype, time_ns, raw)
+            yield RecordedMessage(connection.topic, connection.msgtype, time_ns, raw, self._serialization)
 
 
 @contextmanager
 def open_bag(path: Path) -> Iterator[Bag]:
-    """Open a bag: its folder, or a single file of it.
+    """Open a bag: its folder, a single file of it, or a .bag of ROS 1.
 
     Raises:
         DatasetError: there is no bag, or it cannot be read.
     """
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         raise DatasetError(
-            f"{path} has no metadata.yaml, so it is no bag or its recording was cut off. "
+            f"{path} has no metadata.yaml, so it is no bag, is still being written, or its recording was cut off. "
             f"Rebuild the file with: ros2 bag reindex {path}"
         )
     try:
-        reader = Reader(path)
+        reader = rosbag1.Reader(path) if _is_ros1(path) else rosbag2.Reader(path)
         reader.open()
     except Exception as error:  # whatever damage makes the library raise
         raise _unreadable(path, error) from error
@@ -94,10 +99,13 @@ def deserialize(message: RecordedMessage) -> Any:
     Raises:
         ImageMessageError: its bytes are not a message of that type.
     """
+    types, kind = _types(), message.message_type
     try:
-        return _types().deserialize_cdr(message.raw, message.message_type)
+        # So a message of ROS 1 gets the fields of ROS 2: the number in its header is dropped, a camera's K becomes k.
+        raw = types.ros1_to_cdr(message.raw, kind) if message.serialization == "ros1" else message.raw
+        return types.deserialize_cdr(raw, kind)
     except Exception as error:  # whatever damage makes the library raise
-        raise ImageMessageError(f"no {message.message_type}: {error or type(error).__name__}") from error
+        raise ImageMessageError(f"no {kind}: {error or type(error).__name__}") from error
 
 
 @functools.cache
@@ -106,9 +114,16 @@ def _types() -> Typestore:
     return get_typestore(Stores.ROS2_JAZZY)
 
 
+def _is_ros1(path: Path) -> bool:
+    """By its name, which ends in .bag.active while it is being written; a folder is of ROS 2 whatever its name."""
+    return path.name.endswith((".bag", ".bag.active")) and not path.is_dir()
+
+
 def _unreadable(path: Path, error: Exception) -> DatasetError:
     why = str(error) or type(error).__name__
-    return DatasetError(
-        f"bag {path} cannot be read: {why.rstrip('.')}. If its recording was cut off, repair a file of it with "
-        "'mcap recover' or 'sqlite3 FILE .recover' and then run: ros2 bag reindex"
+    repair = (
+        f"repair it with: rosbag reindex {path}"
+        if _is_ros1(path)
+        else "repair a file of it with 'mcap recover' or 'sqlite3 FILE .recover' and then run: ros2 bag reindex"
     )
+    return DatasetError(f"bag {path} cannot be read: {why.rstrip('.')}. If its recording was cut off, {repair}")

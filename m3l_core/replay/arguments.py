@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from m3l_core.command_line import positive_number
 from m3l_core.datasets.bag_topics import NONE
 from m3l_core.engines.engine import ENGINES, PRECISIONS
+from m3l_core.errors import DatasetError, require
+from m3l_core.replay.annotated_bag import annotated_bag
 from m3l_core.replay.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
+from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplaySettings
+from m3l_core.replay.rerun_recording import rerun_recording
 from m3l_core.replay.scenario import GROUPS, Scenario, load_scenarios
+from m3l_core.replay.sinks import OpenSink, run_name
 from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -31,6 +39,8 @@ def parse(description: str) -> tuple[argparse.Namespace, list[Scenario]]:
         parser.error(f"argument --fail-under: {error}")
     if len(arguments.labels) not in (0, 1, len(arguments.bags)):
         parser.error(f"argument --labels: expected one path, or one for each of {len(arguments.bags)} bags")
+    if (arguments.annotate or arguments.rerun) and arguments.output is None:
+        parser.error("arguments --annotate and --rerun: expected --output, too")
     return arguments, scenarios
 
 
@@ -44,12 +54,34 @@ def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
     return ReplaySettings(arguments.stamps, sync)
 
 
+def sinks_of(
+    arguments: argparse.Namespace, bags: Sequence[PreparedBag], scenarios: Sequence[Scenario]
+) -> tuple[OpenSink, ...]:
+    """What is written of each run.
+
+    Raises:
+        MissingPackageError: rerun-sdk is not installed.
+        DatasetError: two runs would be written to one place.
+    """
+    sinks: list[OpenSink] = []
+    if arguments.annotate:
+        sinks.append(partial(annotated_bag, arguments.output / "annotated"))
+    if arguments.rerun:
+        require("rerun", "rerun")  # told before the work starts
+        sinks.append(partial(rerun_recording, arguments.output / "rerun"))
+    names = Counter(run_name(bag.name, scenario.name) for bag in bags for scenario in scenarios)
+    name, count = names.most_common(1)[0]
+    if sinks and count > 1:
+        raise DatasetError(f"{count} runs would be written to '{name}': give the bags' folders names that differ")
+    return tuple(sinks)
+
+
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="m3l_replay", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("bags", nargs="+", type=Path, metavar="BAG", help="folder of a bag, or a single file of it")
+    add("bags", nargs="+", type=Path, metavar="BAG", help="folder of a bag, a single file of it, or a .bag of ROS 1")
     add("--bundle", type=Path, default=shipped_bundle(), help="default: the shipped one")
     add(
         "--scenario",
@@ -79,6 +111,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--threads", type=_count, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
     add("--jobs", type=_count, default=1, metavar="N", help="processes, each with an engine, for several bags")
     add("--output", type=Path, metavar="FOLDER", help="where to write report.json")
+    add("--annotate", action="store_true", help="write each run as a bag (MCAP) with its labels to FOLDER/annotated")
+    add("--rerun", action="store_true", help="write each run for the Rerun viewer (.rrd) to FOLDER/rerun")
     add(
         "--fail-under",
         type=_limits,

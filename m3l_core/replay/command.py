@@ -1,6 +1,7 @@
 """``m3l_replay``: what a robot would have made of recordings, as they are and with sensors lost or damaged.
 
     m3l_replay bags/kitchen --bundle my_bundle --label-topic /labels --output report
+    m3l_replay bags/kitchen --scenario no_depth --output report --annotate
     m3l_replay bags/* --jobs 4 --scenario none intermittent my_scenario.yaml --fail-under rate=9,gap=0.5
 
 Replays each bag under each scenario through the node's own decoding, health checks, synchronizer and model, by the
@@ -22,8 +23,9 @@ from m3l_core.bundle import BundleDescription, ModelBundle
 from m3l_core.command_line import run
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError
-from m3l_core.replay.arguments import parse, settings_of
+from m3l_core.replay.arguments import parse, settings_of, sinks_of
 from m3l_core.replay.console import tables
+from m3l_core.replay.page import write_page
 from m3l_core.replay.preparation import PreparedBag, prepare_bag
 from m3l_core.replay.replay_bags import BagTask, EngineChoice, Outcome, replay_bags
 from m3l_core.replay.report import ReplayReport, to_dict, write_json
@@ -42,6 +44,7 @@ def _main() -> None:
     described = bundle.description
     console = Console(stderr=True, highlight=False, markup=False)
     bags = _prepare(arguments, described, console)
+    sinks = sinks_of(arguments, bags, scenarios)
     engine = load_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
     segmenter = Segmenter(described, engine)
     # What is chosen here runs in every process: left to themselves they could choose differently.
@@ -50,7 +53,7 @@ def _main() -> None:
     jobs = min(arguments.jobs, len(bags))
     load = choice if jobs > 1 else lambda: segmenter
     settings = settings_of(arguments)
-    tasks = [BagTask(bag, tuple(scenarios), settings, load) for bag in bags]
+    tasks = [BagTask(bag, tuple(scenarios), settings, load, sinks) for bag in bags]
     outcomes = _replay(tasks, jobs, console)
     limits = arguments.fail_under
     report = ReplayReport(described, name, engine.precision, settings, scenarios, bags, outcomes, limits)
@@ -94,11 +97,13 @@ def _replay(tasks: Sequence[BagTask], jobs: int, console: Console) -> list[Outco
 
 
 def _write(folder: Path, report: ReplayReport) -> Path:
-    path = folder / "report.json"
-    try:
-        write_json(path, to_dict(report))
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {error}") from error
+    """Returns the page."""
+    content = to_dict(report)
+    for path, write in ((folder / "report.json", write_json), (folder / "report.html", write_page)):
+        try:
+            write(path, content)
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be written: {error}") from error
     return path
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
@@ -20,6 +20,7 @@ from m3l_core.replay.arrival_log import ArrivalLog, Stamps
 from m3l_core.replay.comparisons import Comparisons, Moment, Yardstick
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.measures import Measures, ModalityCounts
+from m3l_core.replay.sinks import Sink
 from m3l_core.replay.state_timeline import StateTimeline
 from m3l_core.replay.timing import DeliveryMeter, Gap
 from m3l_core.replay.worst_frames import WorstFrame
@@ -71,6 +72,7 @@ def replay(
     truth: LabelImages | None = None,
     full: LabelImages | None = None,
     keep: LabelStore | None = None,
+    sinks: Sequence[Sink] = (),
     advance: Callable[[], None] = lambda: None,
 ) -> ReplayResult:
     """Replay a bag, as fast as the machine goes, in memory that does not grow with the bag but for small records.
@@ -87,14 +89,15 @@ def replay(
         truth: ground truth by stamp.
         full: the labels of the run with all sensors.
         keep: takes the labels of this run, by the stamps of the recording.
+        sinks: take what it gives out.
         advance: called after every message of the bag.
 
     Raises:
         DatasetError: the bag has no message on these topics, or ground truth and color differ in size.
         EngineError: the engine cannot run.
-        OSError: ``keep`` cannot be written.
+        OSError: ``keep`` or a sink cannot be written.
     """
-    run = _Run(bag, topics, segmenter, faults, settings or ReplaySettings(), truth, full, keep, advance)
+    run = _Run(bag, topics, segmenter, faults, settings or ReplaySettings(), truth, full, keep, sinks, advance)
     for frame_set in run.frames:
         run.label(frame_set)
     return run.result(scenario)
@@ -111,10 +114,11 @@ class _Run:
         truth: LabelImages | None,
         full: LabelImages | None,
         keep: LabelStore | None,
+        sinks: Sequence[Sink],
         advance: Callable[[], None],
     ) -> None:
         self._bag, self._topics, self._segmenter, self._settings = bag, topics, segmenter, settings
-        self._keep = keep
+        self._keep, self._sinks = keep, sinks
         self._log = ArrivalLog(settings.stamps, settings.sync)
         self.frames = BagFrames(
             bag,
@@ -142,12 +146,15 @@ class _Run:
         if not frame_set.frames.keys() & set(self._segmenter.description.modality_names):
             self._measures.unlabelled_sets += 1
             return
-        ids = self._segmenter.segment(frame_set).labels
+        segmentation = self._segmenter.segment(frame_set)
+        ids = segmentation.labels
         self._meter.add(now_ns)
         self._digest.update(struct.pack("<q2I", frame_set.reference_frame.stamp_ns, *ids.shape))
         self._digest.update(ids.tobytes())
         if self._keep is not None:
             self._keep.add(origin.recorded_stamp_ns, ids)
+        for sink in self._sinks:
+            sink.labelled(frame_set, segmentation, now_ns)
         self._compared.add(
             frame_set,
             ids,
@@ -200,6 +207,8 @@ class _Run:
         reports = self.frames.synchronizer.report()
         for name, timeline in self._timelines.items():
             timeline.observe(reports[name], now_ns)
+        for sink in self._sinks:
+            sink.arrived(arrival, now_ns, reports)
 
     def _begin_timelines(self) -> dict[str, StateTimeline]:
         return {name: StateTimeline(self._settings.sync, self._log.start_ns) for name in self._topics}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
 from m3l_core.replay.scenario import Scenario
+from m3l_core.replay.sinks import OpenSink, RunInfo
 from m3l_core.segmenter import Segmenter
 
 Outcome = list[ReplayResult] | DatasetError
@@ -46,6 +48,8 @@ class BagTask:
     settings: ReplaySettings
     load: Callable[[], Segmenter]
     """Equal ones give equal segmenters, one of which a process keeps."""
+    sinks: tuple[OpenSink, ...] = ()
+    """Opened for each scenario."""
 
 
 def replay_bags(
@@ -100,20 +104,25 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
                 truth = recorded
             for number, scenario in enumerate(full_first):
                 makes_full = number == 0 and not scenario.faults and len(full_first) > 1
-                results[scenario.name] = replay(
-                    bag,
-                    task.bag.topics,
-                    segmenter,
-                    scenario.faults_for(bag.name),
-                    task.settings,
-                    scenario=scenario.name,
-                    truth=truth,
-                    full=full if number and len(full) else None,
-                    keep=full if makes_full else None,
-                    advance=advance,
-                )
+                run = RunInfo(bag.name, scenario.name, task.bag.topics, segmenter.description)
+                with ExitStack() as opened:
+                    results[scenario.name] = replay(
+                        bag,
+                        task.bag.topics,
+                        segmenter,
+                        scenario.faults_for(bag.name),
+                        task.settings,
+                        scenario=scenario.name,
+                        truth=truth,
+                        full=full if number and len(full) else None,
+                        keep=full if makes_full else None,
+                        sinks=[opened.enter_context(open_sink(run)) for open_sink in task.sinks],
+                        advance=advance,
+                    )
     except OSError as error:
-        raise DatasetError(f"labels of {task.bag.name} cannot be kept on disk: {error}; TMPDIR says where") from error
+        raise DatasetError(
+            f"labels of {task.bag.name} cannot be kept on disk: {error}; is the output folder full, or TMPDIR?"
+        ) from error
     return [results[scenario.name] for scenario in task.scenarios]
 
 

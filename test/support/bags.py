@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rosbags import rosbag1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -20,6 +22,7 @@ SIZE = (24, 32)
 COLOR, DEPTH, LABEL = "/camera/color/image_raw", "/camera/depth/image_raw", "/labels"
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 STORE = get_typestore(Stores.ROS2_JAZZY)
+NOETIC = get_typestore(Stores.ROS1_NOETIC)
 
 
 class Recorded(NamedTuple):
@@ -117,6 +120,38 @@ def write_bag(
             raw = message if isinstance(message, bytes) else serialize(message)
             writer.write(connections[topic], time_ns, raw)
     return path
+
+
+def write_ros1_bag(path: Path, recorded: Iterable[Recorded], compression: str = "") -> Path:
+    """The same messages as ROS 1 writes them; ``compression``: bz2, lz4 or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = rosbag1.Writer(path)
+    if compression:
+        writer.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
+    with writer:
+        connections: dict[str, Any] = {}
+        for topic, time_ns, message, message_type in recorded:
+            kind = message_type or message.__msgtype__
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=NOETIC)
+            raw = message if isinstance(message, bytes) else serialize_ros1(message)
+            writer.write(connections[topic], time_ns, raw)
+    return path
+
+
+def serialize_ros1(message: Any) -> bytes:
+    return bytes(NOETIC.serialize_ros1(_noetic(message), message.__msgtype__))
+
+
+def _noetic(message: Any) -> Any:
+    """The message of ROS 1: its header counts, and the matrices of its CameraInfo have large letters."""
+    if not is_dataclass(message):
+        return message
+    kind = NOETIC.types[message.__msgtype__]
+    values = {field.name: _noetic(getattr(message, field.name)) for field in fields(message)}
+    names = {field.name for field in fields(kind)}
+    values = {name if name in names else name.upper(): value for name, value in values.items()}
+    return kind(**values, **({"seq": 7} if "seq" in names else {}))
 
 
 def break_chunk(bag: Path, number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality
 from m3l_core.model.config import EncoderConfig, NetworkConfig
+from m3l_core.replay.preparation import prepare_bag
+from m3l_core.replay.replay import ReplaySettings
+from m3l_core.replay.replay_bags import BagTask, Outcome, replay_bags
+from m3l_core.replay.scenario import Scenario, load_scenarios
+from m3l_core.replay.sinks import OpenSink
 from m3l_core.segmenter import Segmenter
 
 
@@ -83,3 +89,11 @@ def without(modality: str, from_ns: int = 0, until_ns: int = 1 << 63) -> Faults:
                 yield arrival
 
     return fault
+
+
+def replay_into(sink: OpenSink, path: Path, scenario: str | Scenario = "none") -> Outcome:
+    """What comes of a bag under one scenario, and what goes to a sink."""
+    prepared = prepare_bag(path, {"color": None, "depth": None}, describe())
+    scenarios = (scenario,) if isinstance(scenario, Scenario) else tuple(load_scenarios([scenario]))
+    (outcome,) = replay_bags([BagTask(prepared, scenarios, ReplaySettings(), InstantSegmenter(), (sink,))])
+    return outcome

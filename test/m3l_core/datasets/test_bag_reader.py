@@ -5,11 +5,14 @@ from __future__ import annotations
 import tracemalloc
 from pathlib import Path
 
+import lz4.frame
 import numpy as np
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter
 from support.bags import (
     COLOR,
     DEPTH,
@@ -52,12 +55,55 @@ def test_messages_come_as_they_were_recorded(tmp_path: Path, storage: StoragePlu
         np.testing.assert_array_equal(decode_color(message), rgb(number))
 
 
-@pytest.mark.parametrize("mode", list(CompressionMode))
-def test_compressed_bags_are_read_too(tmp_path: Path, mode: CompressionMode) -> None:
-    path = write_bag(tmp_path / "bag", frames(3), compression=mode)
+def colors_of(path: Path) -> list[np.ndarray]:
     with open_bag(path) as bag:
-        found = [decode_color(deserialize(message)) for message in bag.messages((COLOR,))]
-    np.testing.assert_array_equal(found, [rgb(number) for number in range(3)])
+        return [decode_color(deserialize(message)) for message in bag.messages((COLOR,))]
+
+
+@pytest.mark.parametrize(
+    ("storage", "mode"),
+    [
+        *((StoragePlugin.MCAP, mode) for mode in CompressionMode),
+        (StoragePlugin.SQLITE3, CompressionMode.FILE),
+        (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
+    ],
+)
+def test_compressed_bags_are_read_too(tmp_path: Path, storage: StoragePlugin, mode: CompressionMode) -> None:
+    path = write_bag(tmp_path / "bag", frames(3), storage, mode)
+    np.testing.assert_array_equal(colors_of(path), [rgb(number) for number in range(3)])
+
+
+class Lz4McapWriter(McapWriter):
+    def __init__(self, path: Path, compression: CompressionMode) -> None:
+        super().__init__(path, compression)
+        self.compression, self.compressor = "lz4", lz4.frame.compress
+
+
+def test_chunks_of_lz4_are_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Writer.STORAGE_PLUGINS, StoragePlugin.MCAP, Lz4McapWriter)
+    path = write_bag(tmp_path / "bag", frames(3))
+    assert b"lz4" in (path / "bag.mcap").read_bytes()
+    np.testing.assert_array_equal(colors_of(path), [rgb(number) for number in range(3)])
+
+
+@STORAGES
+@pytest.mark.parametrize("mode", [CompressionMode.NONE, CompressionMode.FILE])
+def test_a_bag_of_several_files_is_one(tmp_path: Path, storage: StoragePlugin, mode: CompressionMode) -> None:
+    path = write_bag(tmp_path / "kitchen", frames(2), storage, mode)
+    further = write_bag(tmp_path / "further", frames(3, first=2), storage, mode)
+    metadata = yaml.safe_load((path / "metadata.yaml").read_text())
+    info = metadata["rosbag2_bagfile_information"]
+    for file in further.iterdir():
+        if file.name != "metadata.yaml":
+            file.rename(path / file.name)
+            info["relative_file_paths"].append(file.name)
+    for topic in info["topics_with_message_count"]:
+        topic["message_count"] = 5
+    info["message_count"] = 10
+    (path / "metadata.yaml").write_text(yaml.safe_dump(metadata))
+    with open_bag(path) as bag:
+        assert {topic: info.msgcount for topic, info in bag.topics.items()} == {COLOR: 5, DEPTH: 5}
+    np.testing.assert_array_equal(colors_of(path), [rgb(number) for number in range(5)])
 
 
 @STORAGES

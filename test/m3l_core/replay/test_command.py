@@ -26,6 +26,7 @@ from support.bags import (
 from support.replays import BrightnessEngine, labelled_frames
 
 from m3l_core.replay import command
+from m3l_core.replay.page import to_html
 
 COUNT = 12
 
@@ -81,6 +82,9 @@ def test_a_bag_gives_a_table_and_a_report(replayed: Callable[..., Ended], kitche
     assert [scenario["name"] for scenario in ended.report["scenarios"]] == ["none", "no_color", "no_depth"]
     assert ended.report["engine"] == {"name": "brightness", "precision": "fp32"}
     assert ended.report["mm_robust"]["value"] > 0
+    page = ended.out.rpartition("written: ")[2].strip()
+    assert page.endswith("report.html")
+    assert Path(page).read_text(encoding="utf-8") == to_html(ended.report)
 
 
 def test_the_report_does_not_depend_on_when_it_was_made(replayed: Callable[..., Ended], kitchen: Path) -> None:
@@ -227,16 +231,17 @@ def test_the_output_must_be_a_folder(replayed: Callable[..., Ended], kitchen: Pa
     assert "cannot be the output folder" in ended.error
 
 
+@pytest.mark.parametrize(("writer", "file"), [("write_json", "report.json"), ("write_page", "report.html")])
 def test_a_full_disk_is_told_after_the_table(
-    replayed: Callable[..., Ended], kitchen: Path, monkeypatch: pytest.MonkeyPatch
+    replayed: Callable[..., Ended], kitchen: Path, monkeypatch: pytest.MonkeyPatch, writer: str, file: str
 ) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command, "write_json", full)
+    monkeypatch.setattr(command, writer, full)
     ended = replayed(kitchen, "--scenario", "none")
     assert ended.status == 1
-    assert "report.json cannot be written: [Errno 28] No space left on device" in ended.error
+    assert f"{file} cannot be written: [Errno 28] No space left on device" in ended.error
     assert "│ none " in ended.out
 
 

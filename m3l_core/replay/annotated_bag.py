@@ -1,0 +1,115 @@
+"""A run as a bag of its own (MCAP): what arrived, and what the node would have published, for Foxglove and RViz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from m3l_core.datasets.arrivals import Arrival
+from m3l_core.files import replacing_folder
+from m3l_core.frames import FrameSet, Segmentation
+from m3l_core.overlay import overlay
+from m3l_core.replay.ros_messages import (
+    as_arrived,
+    diagnostics,
+    header,
+    image,
+    jpeg,
+    label_info,
+    message_types,
+    status,
+)
+from m3l_core.replay.sinks import RunInfo
+from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
+from m3l_core.streaming.modality_values import LEVELS, modality_values
+
+MASK, CONFIDENCE, LABEL_INFO = "/segmentation/mask", "/segmentation/confidence", "/segmentation/label_info"
+OVERLAY = "/segmentation/overlay/compressed"
+DIAGNOSTICS = "/diagnostics"
+_OPACITY, _PERIOD_NS = 0.5, 1_000_000_000  # the node's overlay_opacity and diagnostics_period
+
+_NEVER = QosTime(2147483647, 4294967295)
+_LATCHED = Qos(
+    history=QosHistory.KEEP_LAST,
+    depth=1,
+    reliability=QosReliability.RELIABLE,
+    durability=QosDurability.TRANSIENT_LOCAL,
+    deadline=_NEVER,
+    lifespan=_NEVER,
+    liveliness=QosLiveliness.AUTOMATIC,
+    liveliness_lease_duration=_NEVER,
+    avoid_ros_namespace_conventions=False,
+)
+
+
+@contextmanager
+def annotated_bag(folder: Path, run: RunInfo) -> Iterator[AnnotatedBag]:
+    """Write a run to the bag ``folder/NAME``, in place of a former one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = folder / run.name
+    with replacing_folder(path) as temporary:
+        bag = temporary / path.name  # the library makes the folder itself and names its file after it
+        writer = Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP)
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        with writer:
+            yield AnnotatedBag(writer, run)
+        for file in bag.iterdir():
+            file.rename(temporary / file.name)
+        bag.rmdir()
+
+
+class AnnotatedBag:
+    """A `Sink`; every message is recorded at the moment at which the robot would have got or published it."""
+
+    def __init__(self, writer: Writer, run: RunInfo) -> None:
+        self._writer, self._run = writer, run
+        self._connections: dict[str, Connection] = {}
+        self._states: dict[str, ModalityState] = {}
+        self._diagnosed_ns = 0
+        self._labelled = 0
+
+    def arrived(self, arrival: Arrival, now_ns: int, reports: Mapping[str, ModalityReport]) -> None:
+        if not self._connections:
+            self._write(LABEL_INFO, label_info(self._run.described.labels), now_ns, (_LATCHED,))
+        self._write(self._run.topics[arrival.modality], as_arrived(arrival), now_ns)
+        states = {name: report.state for name, report in reports.items()}
+        if states != self._states or now_ns - self._diagnosed_ns >= _PERIOD_NS:
+            self._states, self._diagnosed_ns = states, now_ns
+            self._write(DIAGNOSTICS, self._diagnose(reports, now_ns), now_ns)
+
+    def labelled(self, frame_set: FrameSet, segmentation: Segmentation, now_ns: int) -> None:
+        self._labelled += 1
+        reference = frame_set.reference_frame
+        head = header(reference.stamp_ns, reference.frame_id)
+        colors = self._run.described.labels.colorize(segmentation.labels)
+        self._write(MASK, image(segmentation.labels, "mono8", head), now_ns)
+        self._write(CONFIDENCE, image(segmentation.confidence, "mono8", head), now_ns)
+        self._write(OVERLAY, jpeg(overlay(reference.data, colors, _OPACITY), head), now_ns)
+
+    def _diagnose(self, reports: Mapping[str, ModalityReport], now_ns: int) -> Any:
+        statuses = [
+            status(LEVELS[report.state], f"m3l_replay: {name}", report.state.value, modality_values(report))
+            for name, report in reports.items()
+        ]
+        values = {
+            "bundle": self._run.described.name,
+            "scenario": self._run.scenario,
+            "sets labelled": str(self._labelled),
+        }
+        return diagnostics([*statuses, status(0, "m3l_replay: segmentation", "labelling", values)], now_ns)
+
+    def _write(self, topic: str, message: Any, now_ns: int, qos: Sequence[Qos] = ()) -> None:
+        types, kind = message_types(), message.__msgtype__
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=types, offered_qos_profiles=qos
+            )
+        self._writer.write(self._connections[topic], now_ns, types.serialize_cdr(message, kind))

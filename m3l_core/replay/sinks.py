@@ -1,0 +1,49 @@
+"""Who takes what a run gives out while it goes, such as a bag that is written beside the measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from m3l_core.bundle import BundleDescription
+from m3l_core.datasets.arrivals import Arrival
+from m3l_core.frames import FrameSet, Segmentation
+from m3l_core.streaming.modality_stream import ModalityReport
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """Which run it is."""
+
+    bag: str
+    scenario: str
+    topics: Mapping[str, str]
+    """Modality -> topic."""
+    described: BundleDescription
+
+    @property
+    def name(self) -> str:
+        """Of files and folders."""
+        return run_name(self.bag, self.scenario)
+
+
+def run_name(bag: str, scenario: str) -> str:
+    return f"{bag}_{scenario}"
+
+
+class Sink(Protocol):
+    """Called in the order of the robot's clock; an OSError or M3LError ends the replay of the bag."""
+
+    def arrived(self, arrival: Arrival, now_ns: int, reports: Mapping[str, ModalityReport]) -> None:
+        """A message has arrived; ``reports`` tell what the synchronizer knew until then, by modality."""
+        ...
+
+    def labelled(self, frame_set: FrameSet, segmentation: Segmentation, now_ns: int) -> None:
+        """A frame set has left the synchronizer and is labelled."""
+        ...
+
+
+OpenSink = Callable[[RunInfo], AbstractContextManager[Sink]]
+"""Opens a sink for a run. What it writes takes its place only if its block succeeds. Goes to other processes."""

@@ -1,0 +1,185 @@
+"""A replay as a Rerun recording: loaded back, it holds what the model saw and said, on the stamps."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.bags import (
+    COLOR,
+    DEPTH,
+    MS,
+    Recorded,
+    compressed,
+    frames,
+    image,
+    jpeg,
+    millimetres,
+    rgb,
+    stamps,
+    write_bag,
+)
+from support.replays import InstantSegmenter, describe, replay_into
+
+from m3l_core.datasets.bag_frames import BagFrames
+from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.errors import DatasetError, MissingPackageError
+from m3l_core.replay.rerun_recording import CLOCK, STAMP, rerun_recording
+from m3l_core.replay.sinks import RunInfo
+
+WHY = "needs rerun-sdk: pip install 'm3l_ros[rerun]'"
+pytest.importorskip("rerun", reason=WHY)
+chunks = pytest.importorskip("rerun.chunk", reason=WHY)
+
+COUNT = 10
+Rows = dict[str, list[tuple[int, int, dict[str, Any]]]]
+"""Entity -> (stamp, robot's clock, component -> value), by the clock."""
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bag(tmp_path_factory.mktemp("bags") / "kitchen", frames(COUNT))
+
+
+def recorded(bag: Path, folder: Path, scenario: str = "none") -> Path:
+    outcome = replay_into(partial(rerun_recording, folder), bag, scenario)
+    assert not isinstance(outcome, DatasetError), outcome
+    return folder / f"{bag.name}_{scenario}.rrd"
+
+
+def load(path: Path) -> Rows:
+    rows: Rows = defaultdict(list)
+    for chunk in chunks.RrdReader(path).stream():
+        if chunk.is_static:
+            continue
+        assert sorted(chunk.timeline_names) == sorted((STAMP, CLOCK))
+        batch = chunk.to_record_batch()
+        times = [batch.column(name).cast("int64").to_pylist() for name in (STAMP, CLOCK)]
+        components = {name: batch.column(name).to_pylist() for name in batch.schema.names if ":" in name}
+        for number, (stamp, clock) in enumerate(zip(*times, strict=True)):
+            values = {name: column[number][0] for name, column in components.items() if column[number]}
+            rows[chunk.entity_path].append((stamp, clock, values))
+    return {entity: sorted(found, key=lambda row: row[1]) for entity, found in rows.items()}
+
+
+def pixels(values: dict[str, Any], kind: str, dtype: type) -> np.ndarray:
+    form = values[f"{kind}:format"]
+    return np.array(values[f"{kind}:buffer"], np.uint8).view(dtype).reshape(form["height"], form["width"])
+
+
+def test_every_frame_set_is_in_it_on_its_stamp(kitchen: Path, tmp_path: Path) -> None:
+    path = recorded(kitchen, tmp_path)
+    rows = load(path)
+    assert list(tmp_path.iterdir()) == [path]
+    for entity in ("/camera/color", "/camera/depth", "/camera/labels", "/confidence"):
+        assert [row[0] for row in rows[entity]] == stamps(COUNT), entity
+        assert [row[1] for row in rows[entity]] == [stamp + 5 * MS for stamp in stamps(COUNT)], entity
+    segmenter = InstantSegmenter()()
+    with open_bag(kitchen) as bag:
+        frame_sets = list(BagFrames(bag, {"color": COLOR, "depth": DEPTH}))
+    for number, frame_set in enumerate(frame_sets):
+        expected = segmenter.segment(frame_set)
+        values = {entity: found[number][2] for entity, found in rows.items() if len(found) == COUNT}
+        labels = pixels(values["/camera/labels"], "SegmentationImage", np.uint8)
+        np.testing.assert_array_equal(labels, expected.labels)
+        np.testing.assert_array_equal(pixels(values["/confidence"], "Image", np.uint8), expected.confidence)
+        depth = pixels(values["/camera/depth"], "DepthImage", np.uint16)
+        np.testing.assert_array_equal(depth, millimetres(number))
+        assert values["/camera/depth"]["DepthImage:meter"] == 1000
+        blob = np.array(values["/camera/color"]["EncodedImage:blob"], np.uint8)
+        assert cv2.imdecode(blob, cv2.IMREAD_COLOR).shape == rgb(number).shape
+
+
+def test_the_classes_are_in_it_with_their_colors(kitchen: Path, tmp_path: Path) -> None:
+    (context,) = [
+        chunk.to_record_batch().to_pydict()["AnnotationContext:context"][0][0]
+        for chunk in chunks.RrdReader(recorded(kitchen, tmp_path)).stream()
+        if chunk.entity_path == "/"
+    ]
+    found = [entry["class_description"]["info"] for entry in context]
+    assert [(info["id"], info["label"], info["color"]) for info in found] == [
+        (number, entry.name, int.from_bytes((*entry.color, 255), "big"))
+        for number, entry in enumerate(describe().labels.classes)
+    ]
+
+
+def test_a_lost_sensor_is_told_and_its_last_picture_is_not_shown(kitchen: Path, tmp_path: Path) -> None:
+    rows = load(recorded(kitchen, tmp_path, "no_color"))
+    assert [list(row[2]) for row in rows["/camera/color"]] == [["Clear:is_recursive"]] * COUNT
+    assert [row[0] for row in rows["/camera/depth"]] == stamps(COUNT)
+    told = [(row[2]["TextLog:text"], row[2]["TextLog:level"]) for row in rows["/states/color"]]
+    assert told == [("color is STALE", "WARN"), ("color is LOST", "ERROR")]
+    assert [row[2]["TextLog:text"] for row in rows["/states/depth"]] == ["depth is STALE", "depth is OK"]
+    assert rows["/states/color"][1][0] == stamps(COUNT)[6] - 100 * MS
+
+
+def test_a_jpeg_is_passed_on_and_metric_depth_is_in_metres(tmp_path: Path) -> None:
+    messages = [
+        each
+        for number, stamp in enumerate(stamps(3))
+        for each in (
+            Recorded("/rgb/compressed", stamp, compressed(jpeg(number), "rgb8; jpeg compressed bgr8", stamp)),
+            Recorded(DEPTH, stamp, image((millimetres(number) / 1000).astype(np.float32), "32FC1", stamp)),
+        )
+    ]
+    rows = load(recorded(write_bag(tmp_path / "bags" / "kitchen", messages), tmp_path / "out"))
+    for number in range(3):
+        color = rows["/camera/color"][number][2]
+        assert (bytes(color["EncodedImage:blob"]), color["EncodedImage:media_type"]) == (jpeg(number), "image/jpeg")
+        values = rows["/camera/depth"][number][2]
+        assert values["DepthImage:meter"] == 1
+        depth = pixels(values, "DepthImage", np.float32)
+        np.testing.assert_allclose(depth, millimetres(number) / 1000, rtol=1e-6)
+
+
+def test_stamps_that_nobody_set_do_not_stretch_the_timeline(tmp_path: Path) -> None:
+    messages = frames(COUNT)
+    messages[4] = messages[4]._replace(message=image(rgb(2), "rgb8", 0))
+    rows = load(recorded(write_bag(tmp_path / "bags" / "kitchen", messages), tmp_path / "out"))
+    assert min(row[0] for found in rows.values() for row in found) == stamps(1)[0]
+
+
+def test_a_replay_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = RunInfo("kitchen", "none", {"color": COLOR}, describe())
+    with pytest.raises(ZeroDivisionError), rerun_recording(tmp_path, run):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_cannot_be_written_is_told(kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rerun
+
+    original = rerun.RecordingStream.save
+    monkeypatch.setattr(rerun.RecordingStream, "save", lambda stream, path: original(stream, "/dev/full"))
+    outcome = replay_into(partial(rerun_recording, tmp_path), kitchen)
+    assert isinstance(outcome, DatasetError)
+    assert "labels of kitchen cannot be kept on disk: " in str(outcome)
+    assert "No space left" in str(outcome)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_is_told(kitchen: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        outcome = replay_into(partial(rerun_recording, tmp_path), kitchen)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert isinstance(outcome, DatasetError)
+    assert "labels of kitchen cannot be kept on disk: " in str(outcome)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_package_it_is_told_what_to_install(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'm3l_ros\[rerun\]'"):
+        replay_into(partial(rerun_recording, tmp_path), kitchen)
