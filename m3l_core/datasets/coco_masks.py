@@ -56,6 +56,14 @@ def _from_runs(size: tuple[int, int], segmentation: dict[str, Any]) -> NDArray[n
     return np.repeat(inside, runs).reshape(size[::-1]).T
 
 
+def mask_runs(mask: NDArray[np.bool_]) -> list[int]:
+    """Run lengths of an (H, W) bool mask down the columns, beginning with what is outside."""
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs: list[int] = np.diff([0, *changes, flat.size]).tolist()
+    return [0, *runs] if flat[:1].any() else runs
+
+
 def decode_counts(text: str) -> list[int]:
     """Run lengths of COCO's text: five bits a character, least first; from the fourth on, less the last but one.
 

@@ -88,7 +88,8 @@ def runs(budget: int, iterations: int) -> Iterator[Run]:
 def make_start(data: Path, work: Path, name: str) -> None:
     """Train a start that is not there yet."""
     if not (work / name / "bundle").exists():
-        command = [sys.executable, ROOMS.with_suffix(".py"), "--data", data, "--work", work, "--run", name]
+        script = str(ROOMS.with_suffix(".py"))
+        command = [sys.executable, script, "--data", str(data), "--work", str(work), "--run", name]
         if subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False).returncode:
             raise M3LError(f"{name} cannot be trained, see above")
 
@@ -119,7 +120,8 @@ def measure(data: Path, work: Path, results: Path, run: Run) -> str:
     from m3l_core.trainer.trainer import Trainer
 
     torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {run.name} %(message)s", datefmt="%H:%M:%S")
+    shown = f"%(asctime)s {run.name} %(message)s"
+    logging.basicConfig(level=logging.INFO, format=shown, datefmt="%H:%M:%S", force=True)
     recipe = run.recipe(work)
     samples = read_index(data / "train.json", recipe.modality_names)
     known, _ = split_by_recording(samples, FRACTION, run.seed)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from m3l_core.datasets.coco_masks import decode_counts, draw_segmentation
+from m3l_core.datasets.coco_masks import decode_counts, draw_segmentation, mask_runs
 from m3l_core.errors import DatasetError
 
 MASKS = arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, max_side=40))
@@ -42,6 +42,7 @@ def text_of(runs: list[int]) -> str:
 @given(MASKS)
 def test_run_lengths_give_the_mask_back(mask: NDArray[np.bool_]) -> None:
     runs = runs_of(mask)
+    assert mask_runs(mask) == runs
     for counts in (runs, text_of(runs)):
         drawn = draw_segmentation(mask.shape, {"size": list(mask.shape), "counts": counts})
         np.testing.assert_array_equal(drawn, mask)

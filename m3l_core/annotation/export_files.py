@@ -1,0 +1,91 @@
+"""The files of an export, be it a zip archive, a folder or one file; nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
+
+from m3l_core.errors import DatasetError
+
+
+class ExportFiles:
+    """Files by name, relative to the export's root, with slashes."""
+
+    def __init__(self, path: Path, archive: ZipFile | None = None) -> None:
+        self.path = path
+        self._archive = archive
+        if archive is not None:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+        elif path.is_dir():
+            names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+        else:
+            names = [path.name]
+        self.names = sorted(name for name in names if not _is_hidden(PurePosixPath(name)))
+        self._documents: dict[str, Any] | None = None
+
+    def read(self, name: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        try:
+            if self._archive is not None:
+                return self._archive.read(name)
+            return (self.path / name if self.path.is_dir() else self.path).read_bytes()
+        except (OSError, BadZipFile, RuntimeError, zlib.error) as error:
+            raise DatasetError(f"{self.place(name)} cannot be read: {error}") from error
+
+    def ending_with(self, suffix: str) -> list[str]:
+        """Names with a suffix such as ``.png``, in any case."""
+        return [name for name in self.names if name.lower().endswith(suffix)]
+
+    def documents(self) -> dict[str, Any]:
+        """Name -> content of every JSON file.
+
+        Raises:
+            DatasetError: one is not JSON.
+        """
+        if self._documents is None:
+            self._documents = {name: self._parse(name) for name in self.ending_with(".json")}
+        return self._documents
+
+    def place(self, name: str) -> str:
+        """How a file is called in messages."""
+        return str(self.path) if self._archive is None and not self.path.is_dir() else f"{self.path}: {name}"
+
+    def _parse(self, name: str) -> Any:
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise DatasetError(f"{self.place(name)} is not JSON: {error}") from error
+
+
+@contextmanager
+def open_export(path: Path) -> Iterator[ExportFiles]:
+    """Open an export for reading.
+
+    Raises:
+        DatasetError: there is no such file, or it is a damaged archive.
+    """
+    if path.is_dir() or (path.is_file() and path.suffix.lower() != ".zip"):
+        yield ExportFiles(path)
+        return
+    if not is_zipfile(path):
+        raise DatasetError(f"{path} is {'no zip archive' if path.is_file() else 'not there'}: export it again")
+    try:
+        archive = ZipFile(path)
+    except (OSError, BadZipFile) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+    with archive:
+        yield ExportFiles(path, archive)
+
+
+def _is_hidden(name: PurePosixPath) -> bool:
+    """Such as what macOS adds to archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)

@@ -1,0 +1,161 @@
+"""What annotators get, read back from every file that a tool may take."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.annotations import LABELS, Mask, read_all, unzip
+from support.rooms import SIZE, read_rooms, write_rooms
+
+from m3l_core.annotation.frame_list import file_hash
+from m3l_core.annotation.frame_names import frame_names, picture
+from m3l_core.annotation.manifest import SelectedFrame, Selection, places_of, read_selection
+from m3l_core.annotation.package import write_package
+from m3l_core.datasets.folder import Sample, read_image
+from m3l_core.errors import DatasetError
+from m3l_core.false_color import false_color
+from m3l_core.modalities import ColorModality, DepthModality
+
+MODALITIES = (ColorModality(), DepthModality())
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> list[Sample]:
+    """Three frames, the last one without color."""
+    samples, _ = read_rooms(write_rooms(tmp_path / "rooms", train=3, validation=1))
+    return [*samples[:2], Sample({"depth": samples[2].images["depth"]}, None, "dark room")]
+
+
+def labels_of(sample: Sample) -> Mask:
+    ids = np.full(SIZE, sample.recording == "dark room", np.uint8)
+    ids[:, 10:20], ids[:, 20:30] = 3, 255
+    return ids
+
+
+def package(samples: list[Sample], folder: Path, labeller: Callable[[Sample], Mask] | None) -> Selection:
+    selection = Selection(
+        index="train.json",
+        modalities=("color", "depth"),
+        strategy="random",
+        seed=0,
+        bundle="tiny 0123" if labeller else None,
+        labels=LABELS,
+        frames=tuple(
+            SelectedFrame(
+                name=name,
+                picture=picture(sample).relative_to(folder.parent / "rooms").as_posix(),
+                recording=sample.recording,
+                stamp_ns=None,
+                sha256=file_hash(picture(sample)),
+                score=0.5,
+            )
+            for name, sample in zip(frame_names(samples), samples, strict=True)
+        ),
+    )
+    write_package(folder, selection, samples, MODALITIES, labeller)
+    return selection
+
+
+def test_every_tool_gets_the_same_labels(rooms: list[Sample], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    selection = package(rooms, folder, labels_of)
+    assert read_selection(folder) == read_selection(folder / "selection.json") == selection
+    tasks = json.loads((folder / "label_studio/tasks.json").read_text())
+    for each in tasks:
+        (prediction,) = each["predictions"]
+        assert prediction["model_version"] == "tiny 0123"
+        each["annotations"] = [prediction]
+    (tmp_path / "submitted.json").write_text(json.dumps(tasks))
+    for export in ("out/masks", "out/coco.json", "out/cvat/segmentation_mask.zip", "submitted.json"):
+        found = read_all(tmp_path / export)
+        assert set(found) == {frame.name for frame in selection.frames}
+        for frame, sample in zip(selection.frames, rooms, strict=True):
+            np.testing.assert_array_equal(found[frame.name].ids, labels_of(sample), err_msg=export)
+
+
+def test_the_images_are_those_of_the_index(rooms: list[Sample], tmp_path: Path) -> None:
+    selection = package(rooms, tmp_path / "out", None)
+    images = tmp_path / "out/images"
+    assert [file.name for file in sorted(images.iterdir())] == [
+        "dark_room__train_2.png",
+        "train_0__train_0.jpg",
+        "train_0__train_1.jpg",
+    ]
+    assert (images / "train_0__train_1.jpg").read_bytes() == rooms[1].images["color"].read_bytes()
+    shown = read_image(images / "dark_room__train_2.png", "color")
+    depth = read_image(rooms[2].images["depth"], "depth")
+    np.testing.assert_array_equal(shown, false_color(MODALITIES[1], depth))
+    tasks = json.loads((tmp_path / "out/label_studio/tasks.json").read_text())
+    assert tasks[0] == {
+        "data": {"image": "/data/local-files/?d=images/train_0__train_0.jpg", "frame": selection.frames[0].name}
+    }
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"images", "cvat", "label_studio", "selection.json"}
+    assert {file.name for file in (tmp_path / "out/cvat").iterdir()} == {"labels.json"}
+
+
+def test_tools_know_the_classes_and_their_colors(rooms: list[Sample], tmp_path: Path) -> None:
+    package(rooms, tmp_path / "out", labels_of)
+    raw = json.loads((tmp_path / "out/cvat/labels.json").read_text())
+    assert [entry["name"] for entry in raw] == list(LABELS.names)
+    assert raw[1] == {"name": "wall", "color": "#090807", "attributes": []}
+    config = ElementTree.parse(tmp_path / "out/label_studio/config.xml").getroot()
+    brushes = config.find("BrushLabels")
+    assert brushes is not None and brushes.get("toName") == "image"
+    assert [label.get("value") for label in brushes] == list(LABELS.names)
+    assert [label.get("background") for label in brushes] == [entry["color"] for entry in raw]
+    listed = unzip(tmp_path / "out/cvat/segmentation_mask.zip")["labelmap.txt"].decode().splitlines()
+    assert listed[:3] == ["# label:color_rgb:parts:actions", "background:0,0,0::", "floor:0,128,0::"]
+
+
+def test_cvat_gets_objects_where_a_class_is_and_none_elsewhere(rooms: list[Sample], tmp_path: Path) -> None:
+    package(rooms, tmp_path / "out", labels_of)
+    files = unzip(tmp_path / "out/cvat/segmentation_mask.zip")
+    assert files["ImageSets/Segmentation/default.txt"].decode().split()[0] == "train_0__train_0"
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        image = cv2.imdecode(np.frombuffer(files[f"{folder}/train_0__train_0.png"], np.uint8), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (*SIZE, 3)
+        np.testing.assert_array_equal((image == 0).all(axis=2), labels_of(rooms[0]) == 255)
+
+
+def test_what_is_in_the_folder_is_kept(rooms: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("work")
+    with pytest.raises(DatasetError, match="holds something already"):
+        package(rooms, tmp_path / "out", labels_of)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_failure_leaves_no_folder(rooms: list[Sample], tmp_path: Path) -> None:
+    def fail(sample: Sample) -> Mask:
+        raise DatasetError("no more")
+
+    with pytest.raises(DatasetError, match="no more"):
+        package(rooms, tmp_path / "out", fail)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_image_in_the_place_of_the_one_that_was_handed_out_is_noticed(
+    rooms: list[Sample], tmp_path: Path
+) -> None:
+    selection = package(rooms, tmp_path / "out", None)
+    index = tmp_path / "rooms/train.json"
+    assert places_of(selection, rooms, index) == {frame.name: place for place, frame in enumerate(selection.frames)}
+    with pytest.raises(DatasetError, match=r"has no frame with .*train_0\.jpg, which was selected as train_0__train_0"):
+        places_of(selection, rooms[1:], index)
+    picture(rooms[1]).write_bytes(picture(rooms[0]).read_bytes())
+    with pytest.raises(DatasetError, match="is another image than was selected as train_0__train_1"):
+        places_of(selection, rooms, index)
+
+
+def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "selection.json").write_text('{"format": 2}')
+    with pytest.raises(DatasetError, match=r"selection\.json cannot be read as what training/select_frames\.py writes"):
+        read_selection(tmp_path)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_selection(tmp_path / "none")

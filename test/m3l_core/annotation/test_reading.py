@@ -1,0 +1,221 @@
+"""Exports as the tools write them, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.annotations import LABELS, Mask, read_all, write_files, write_zip
+
+from m3l_core.annotation.brush_rle import encode_brush
+from m3l_core.annotation.mask_images import encode_mask, voc_colors
+from m3l_core.annotation.reading import read_export
+from m3l_core.errors import DatasetError
+from m3l_core.labels import LabelSet
+
+FLOOR, WALL, CHAIR, LAMP = range(4)
+WITH_BACKGROUND = LabelSet.model_validate(
+    {"classes": [{"name": "background", "color": (0, 128, 0)}, {"name": "wall", "color": (9, 8, 7)}]}
+)
+
+
+def colored(ids: list[list[int]], *palette: tuple[int, int, int]) -> bytes:
+    return cv2.imencode(".png", np.array(palette, np.uint8)[np.array(ids)][..., ::-1])[1].tobytes()
+
+
+def gray(ids: list[list[int]]) -> bytes:
+    return cv2.imencode(".png", np.array(ids, np.uint8))[1].tobytes()
+
+
+def cvat(masks: dict[str, bytes], *lines: str) -> dict[str, bytes | str]:
+    """With the colors that CVAT gave to the labels of a task of ours."""
+    files = {f"SegmentationClass/{name}.png": content for name, content in masks.items()}
+    return {"labelmap.txt": "\n".join(["# label:color_rgb:parts:actions", *lines]), **files}
+
+
+def xml(shapes: str, labels: str = "", size: str = 'width="6" height="4"') -> dict[str, bytes | str]:
+    image = f'<image id="0" name="hall__1.jpg" {size}>{shapes}</image>'
+    return {"annotations.xml": f"<annotations><meta><job><labels>{labels}</labels></job></meta>{image}</annotations>"}
+
+
+def coco(*annotations: dict[str, Any], **other: Any) -> dict[str, bytes | str]:
+    document = {
+        "images": [{"id": 7, "file_name": "hall__1.jpg", "width": 6, "height": 4}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(LABELS.names)],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": WALL, "iscrowd": 0} | each for each in annotations],
+    }
+    return {"coco.json": json.dumps(document | other)}
+
+
+def brush(mask: Mask, name: str = "wall", **other: Any) -> dict[str, Any]:
+    height, width = mask.shape
+    value = {"format": "rle", "rle": encode_brush(mask > 0), "brushlabels": [name]}
+    size = {"original_width": width, "original_height": height, "image_rotation": 0}
+    return {"type": "brushlabels", "id": "x", "from_name": "label", "to_name": "image", "value": value} | size | other
+
+
+def tasks(*results: dict[str, Any], data: dict[str, Any] | None = None, **other: Any) -> dict[str, bytes | str]:
+    annotation = {"id": 1, "completed_by": 1, "result": list(results)} | other
+    data = {"image": "/data/upload/3/0f1e2d3c-hall__1.jpg"} if data is None else data
+    return {"project.json": json.dumps([{"id": 1, "data": data, "annotations": [annotation]}])}
+
+
+def test_cvat_masks_have_the_colors_of_the_label_map(tmp_path: Path) -> None:
+    mask = colored([[0, 1], [2, 3]], (0, 0, 0), (250, 50, 83), (51, 221, 255), (1, 1, 1))
+    lines = ("background:0,0,0::", "wall:250,50,83::", "arm chair:51,221,255::", "unused:5,5,5::", "floor:1,1,1::")
+    found = read_all(write_zip(tmp_path / "cvat.zip", cvat({"sub/hall__1": mask}, *lines)))
+    assert found["sub/hall__1"].ids.tolist() == [[255, WALL], [CHAIR, FLOOR]]
+
+
+def test_gray_values_count_the_lines_of_the_label_map(tmp_path: Path) -> None:
+    files = cvat({"a": gray([[0, 1, 3]])}, "background:0,0,0::", "wall:2,2,2::", "_dummy:3,3,3::", "lamp:4,4,4::")
+    assert read_all(write_files(tmp_path, files))["a"].ids.tolist() == [[255, WALL, LAMP]]
+
+
+def test_a_class_may_be_called_background(tmp_path: Path) -> None:
+    mask = colored([[0, 1, 2]], (0, 0, 0), (0, 128, 0), (9, 8, 7))
+    folder = write_files(tmp_path, cvat({"a": mask}, "background:0,128,0::", "wall:9,8,7::"))
+    assert read_all(folder, WITH_BACKGROUND)["a"].ids.tolist() == [[255, 0, 1]]
+
+
+def test_what_the_annotators_could_choose_is_told(tmp_path: Path) -> None:
+    exports = {
+        "masks": cvat({"a": gray([[0]])}, "background:0,0,0::", "wall:2,2,2::"),
+        "xml": xml("", "<label><name>wall</name></label>"),
+        "coco": coco(categories=[{"id": 1, "name": "wall"}]),
+    }
+    for name, files in exports.items():
+        with read_export(write_files(tmp_path / name, files), LABELS) as annotations:
+            assert annotations.classes == ("wall",)
+
+
+def test_polygons_and_masks_of_cvat_lie_over_each_other_in_their_z_order(tmp_path: Path) -> None:
+    shapes = (
+        '<mask label="lamp" rle="1, 2, 1" left="2" top="1" width="2" height="2" z_order="1"></mask>'
+        '<polygon label="wall" points="0.0,0.0;6.0,0.0;6.0,4.0;0.0,4.0" z_order="0"><attribute name="a">1</attribute>'
+        '</polygon><tag label="done"></tag>'
+    )
+    ids = read_all(write_files(tmp_path, xml(shapes)))["hall__1"].ids
+    expected = np.full((4, 6), WALL)
+    expected[1, 3] = expected[2, 2] = LAMP
+    assert ids.tolist() == expected.tolist()
+
+
+def test_coco_draws_polygons_and_run_lengths_in_their_order(tmp_path: Path) -> None:
+    below = {"segmentation": [[0, 0, 3, 0, 3, 4, 0, 4], [5, 0, 6, 0, 6, 1, 5, 1]]}
+    above = {"category_id": LAMP, "iscrowd": 1, "segmentation": {"size": [4, 6], "counts": [0, 2, 22]}}
+    ids = read_all(write_files(tmp_path, coco(below, above)))["hall__1"].ids
+    assert ids[:, 0].tolist() == [LAMP, LAMP, WALL, WALL]
+    assert ids[0].tolist() == [LAMP, WALL, WALL, 255, 255, WALL]
+
+
+def test_label_studio_counts_what_was_submitted(tmp_path: Path) -> None:
+    mask = np.eye(3, 5, dtype=np.uint8)
+    result = (brush(mask), brush(mask[::-1], "lamp"), {"type": "choices", "value": {"choices": ["easy"]}})
+    found = read_all(write_files(tmp_path / "a", tasks(*result)))
+    ids = found["0f1e2d3c-hall__1"].ids
+    assert ids.tolist() == [[WALL, 255, LAMP, 255, 255], [255, LAMP, 255, 255, 255], [LAMP, 255, WALL, 255, 255]]
+    assert read_all(write_files(tmp_path / "b", tasks(*result, was_cancelled=True))) == {}
+    assert [*read_all(write_files(tmp_path / "c", tasks(*result, data={"image": "x", "frame": "yard__7"})))] == [
+        "yard__7"
+    ]
+    served = tasks(*result, data={"image": "/data/local-files/?d=hall%5F_1.jpg"})
+    assert [*read_all(write_files(tmp_path / "d", served))] == ["hall__1"]
+
+
+def test_the_order_of_a_palette_may_not_be_mistaken(tmp_path: Path) -> None:
+    ids = np.array([[0, 1, 2, 255]], np.uint8)
+    content = encode_mask(ids, LABELS)
+    start = content.index(b"PLTE") + 4
+    first, second = content[start : start + 3], content[start + 3 : start + 6]
+    write_files(tmp_path, {"a.png": content.replace(first + second, second + first)})
+    with pytest.raises(DatasetError, match="colors of other classes than its indexes say"):
+        read_all(tmp_path)
+    # With colors that are not ours at all, the indexes are ids.
+    palette = voc_colors()
+    palette[0] = (7, 7, 7)
+    write_files(tmp_path, {"a.png": content[:start] + palette.tobytes() + content[start + 768 :]})
+    assert read_all(tmp_path)["a"].ids.tolist() == ids.tolist()
+
+
+def test_what_lies_beside_the_annotations_does_not_matter(tmp_path: Path) -> None:
+    files = coco({"segmentation": [[0, 0, 6, 0, 6, 4, 0, 4]]})
+    extra = {"images/hall__1.png": gray([[9]]), "__MACOSX/._coco.json": b"\0", ".hidden/x.xml": "<a/>"}
+    assert [*read_all(write_zip(tmp_path / "x.ZIP", files | extra))] == ["hall__1"]
+
+
+BOX = '<box label="wall" xtl="0" ytl="0" xbr="2" ybr="2" z_order="0"></box>'
+MASK = '<mask label="wall" rle="{}" left="{}" top="0" width="2" height="2"></mask>'
+WHOLE = np.ones((2, 2), np.uint8)
+BROKEN: dict[str, tuple[dict[str, bytes | str], str]] = {
+    "nothing": ({"readme.txt": "hello"}, "holds no annotations: expected an export of CVAT"),
+    "our own package": ({"selection.json": "{}", "a.png": gray([[0]])}, "is what training/select_frames.py wrote"),
+    "text that is not JSON": ({"a.json": "{"}, "a.json is not JSON"),
+    "an unknown id": (
+        {"a.png": gray([[0, 4]])},
+        "has the class id 4, but there are 4 classes: expected 0 to 3, and 255",
+    ),
+    "an unknown color": ({"a.png": colored([[0]], (7, 7, 7))}, "color (7, 7, 7), which is no class's"),
+    "a jpeg called png": ({"a.png": cv2.imencode(".jpg", WHOLE)[1].tobytes()}, "is not a png image"),
+    "no label map": ({"SegmentationClass/a.png": gray([[0]])}, "0 files labelmap.txt: expected one"),
+    "a label map of another kind": (cvat({"a": gray([[0]])}, "wall 1 2 3"), "expected lines NAME:RED,GREEN,BLUE::"),
+    "a color twice": (cvat({"a": gray([[0]])}, "wall:1,1,1::", "lamp:1,1,1::"), "gives the color 1,1,1 to two"),
+    "too few lines": (cvat({"a": gray([[3]])}, "background:0,0,0::"), "has the value 3, but labelmap.txt has 1 lines"),
+    "a class that is not ours": (
+        cvat({"a": colored([[0]], (1, 1, 1))}, "sofa:1,1,1::"),
+        "uses the class 'sofa', expected one of floor, wall, arm chair, lamp",
+    ),
+    "no XML": ({"a.xml": "<annotations"}, "a.xml is not XML"),
+    "other XML": ({"a.xml": "<annotation/>"}, "begins with <annotation>, expected CVAT's <annotations>"),
+    "a video": ({"a.xml": '<annotations><track id="0"/></annotations>'}, "has the tracks of a video"),
+    "a box": (xml(BOX), "has a box (wall), expected polygons and masks"),
+    "a mask that is too short": (xml(MASK.format("1, 2", 0)), "has 3 pixels in a box of 2x2 at 0, 0"),
+    "a mask outside": (xml(MASK.format("0, 4", 5)), "does not fit the image of 6x4"),
+    "an image without a size": (xml("", size=""), "lacks an attribute"),
+    "a polygon of words": (xml('<polygon label="wall" points="a,b"/>'), "that is no number"),
+    "a box in COCO": (coco({"segmentation": []}), "annotation 1 (wall) is a box without a segmentation"),
+    "run lengths of another size": (
+        coco({"segmentation": {"size": [6, 4], "counts": [24]}}),
+        "hall__1.jpg: annotation 1: a segmentation is neither",
+    ),
+    "an image that is not listed": (coco({"image_id": 8}), "annotation 1 is of image 8 and category 1, which are not"),
+    "a category twice": (
+        coco(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]),
+        "category id 1 is there twice",
+    ),
+    "no COCO document": (coco(images=[{"id": 1}]), "is not a COCO document"),
+    "the short JSON": ({"a.json": '[{"image": "x.jpg"}]'}, 'is no list of tasks with annotations, export it as "JSON"'),
+    "a rectangle": (tasks({"type": "rectanglelabels"}), "region of type rectanglelabels, expected brushlabels"),
+    "a rotated image": (tasks(brush(WHOLE, image_rotation=90)), "of a rotated one"),
+    "two sizes": (tasks(brush(WHOLE), brush(WHOLE[:1])), "images of different sizes"),
+    "broken run lengths": (tasks(brush(WHOLE, original_width=9)), "run lengths of wall: they are of 16 words"),
+    "a region without a class": (tasks(brush(WHOLE) | {"value": {"format": "rle", "rle": []}}), "one class, it has []"),
+    "a region without a size": (tasks(brush(WHOLE, original_width=0)), "a brushed region cannot be understood"),
+    "a task without an image": (
+        tasks(brush(WHOLE), data={"text": "x"}),
+        "tells neither 'frame' nor 'image', only text",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "reason"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_used_is_told(tmp_path: Path, files: dict[str, bytes | str], reason: str) -> None:
+    with pytest.raises(DatasetError) as failure:
+        read_all(write_files(tmp_path / "export", files))
+    assert reason in str(failure.value)
+
+
+def test_a_damaged_archive_and_no_file_at_all_are_told(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "whole.zip", {"a.png": gray([[0] * 99])}).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:-30])
+    with pytest.raises(DatasetError, match=r"cut\.zip is no zip archive: export it again"):
+        read_all(tmp_path / "cut.zip")
+    (tmp_path / "bad.zip").write_bytes(whole[:80] + bytes([whole[80] ^ 1]) + whole[81:])
+    with pytest.raises(DatasetError, match=r"bad\.zip: a\.png cannot be read"):
+        read_all(tmp_path / "bad.zip")
+    with pytest.raises(DatasetError, match=r"none\.json is not there"):
+        read_all(tmp_path / "none.json")

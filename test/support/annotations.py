@@ -1,0 +1,61 @@
+"""Classes, masks and exports to label and to read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from m3l_core.annotation.annotated import AnnotatedImage
+from m3l_core.annotation.reading import read_export
+from m3l_core.labels import IGNORE, LabelSet, SemanticClass
+
+Mask = NDArray[np.uint8]
+
+LABELS = LabelSet(
+    classes=tuple(
+        SemanticClass(name=name, color=color)
+        # One is black, as what is unlabelled, and two have the same color.
+        for name, color in (("floor", (0, 0, 0)), ("wall", (9, 8, 7)), ("arm chair", (9, 8, 7)), ("lamp", (128, 0, 0)))
+    )
+)
+MASKS = arrays.arrays(
+    np.uint8,
+    arrays.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.sampled_from([*range(len(LABELS)), IGNORE]),
+)
+"""(H, W) class ids of LABELS, and pixels without one."""
+
+
+def read_all(path: Path, labels: LabelSet = LABELS) -> dict[str, AnnotatedImage]:
+    """What is in an export, by the names of the images without their suffix."""
+    with read_export(path, labels) as annotations:
+        images = list(annotations.images)
+    found = {image.name.rpartition(".")[0] or image.name: image for image in images}
+    assert len(found) == len(images)
+    return found
+
+
+def write_files(folder: Path, files: Mapping[str, bytes | str]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def write_zip(path: Path, files: Mapping[str, bytes | str]) -> Path:
+    with ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def unzip(path: Path) -> dict[str, bytes]:
+    with ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
