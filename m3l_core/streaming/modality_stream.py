@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum
@@ -56,6 +56,8 @@ class Waiting(NamedTuple):
     stamp_ns: int
     arrival_ns: int
     frame: Frame
+    worthless: str = ""
+    """Why it is in no set itself, and only holds the place of one for the others; its arrival is accounted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +158,19 @@ class ModalityStream:
         if self.last_used is not None and self.last_used.stamp_ns == stamp_ns:
             return True
         index = bisect_left(self.queue, (stamp_ns,))
-        return index < len(self.queue) and self.queue[index].stamp_ns == stamp_ns
+        if index == len(self.queue) or self.queue[index].stamp_ns != stamp_ns:
+            return False
+        return not self.queue[index].worthless
 
     def insert(self, waiting: Waiting) -> None:
-        if not self.queue or waiting.stamp_ns > self.queue[-1].stamp_ns:
-            self.queue.append(waiting)
-        else:
-            insort(self.queue, waiting, key=lambda entry: entry.stamp_ns)
+        """Put it in its place, or in that of a worthless one of its stamp."""
+        queue = self.queue
+        if not queue or waiting.stamp_ns > queue[-1].stamp_ns:
+            queue.append(waiting)
+            return
+        index = bisect_left(queue, (waiting.stamp_ns,))
+        taken = queue[index].stamp_ns == waiting.stamp_ns
+        queue[index : index + taken] = [waiting]
 
     def nearest(self, stamp_ns: int) -> int:
         """Index of the waiting frame nearest to ``stamp_ns``, the older of two equally near; one must wait."""
@@ -183,7 +191,7 @@ class ModalityStream:
             best = queue[index]
             if following_ns is not None and abs(best.stamp_ns - following_ns) < best.stamp_ns - stamp_ns:
                 best = queue[index - 1] if index > 0 else None
-            if best is not None and abs(best.stamp_ns - stamp_ns) > self.max_interval_ns:
+            if best is not None and (best.worthless or abs(best.stamp_ns - stamp_ns) > self.max_interval_ns):
                 best = None
         used = self.last_used
         if not self.reuse_interval_ns or used is None or abs(used.stamp_ns - stamp_ns) > self.reuse_interval_ns:
@@ -206,21 +214,19 @@ class ModalityStream:
         self.drop_before(chosen.stamp_ns, Drop.SUPERSEDED)
         self.last_used = self.queue.pop(0)
 
-    def drop_oldest(self, reason: Drop) -> None:
-        del self.queue[0]
-        self.drop(reason)
+    def drop_oldest(self, reason: Drop, number: int = 1) -> None:
+        self.drop(reason, sum(not entry.worthless for entry in self.queue[:number]))
+        del self.queue[:number]
 
     def drop_before(self, stamp_ns: int, reason: Drop) -> None:
         """Drop the waiting frames older than ``stamp_ns``."""
         count = bisect_left(self.queue, (stamp_ns,))
         if count:
-            del self.queue[:count]
-            self.drop(reason, count)
+            self.drop_oldest(reason, count)
 
     def forget(self, now_ns: int) -> None:
         """Empty the queue and unlearn stamps; a new timeline begins. The age of the sensor is not forgotten."""
-        self.drop(Drop.RESET, len(self.queue))
-        self.queue.clear()
+        self.drop_oldest(Drop.RESET, len(self.queue))
         self._distances.clear()
         self.last_used = self.newest_stamp_ns = self.skew_ns = self.unhealthy_stamp_ns = None
         self.healthy_since_ns = min(self.healthy_since_ns, now_ns)
@@ -234,7 +240,7 @@ class ModalityStream:
             in_complete_sets=self.in_sets[True],
             in_partial_sets=self.in_sets[False],
             dropped={reason.value: number for reason, number in self.dropped.items() if number},
-            waiting=len(self.queue),
+            waiting=sum(not entry.worthless for entry in self.queue),
             reused=self.reused,
             last_reason=self.last_reason,
         )

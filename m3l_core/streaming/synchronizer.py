@@ -2,7 +2,8 @@
 
 message_filters' ApproximateTimeSynchronizer fires only when every queue has a match, so one silent topic stops
 everything. Here the *reference*, the first modality of the list that is not LOST, leads: each of its healthy frames
-gives exactly one set, and the others contribute their nearest frame or are named as missing with the reason.
+gives exactly one set, and the others contribute their nearest frame or are named as missing with the reason. At a
+worthless one (a covered lens, a flash) the others' frames of that instant are a set of their own.
 
 How a set leaves:
 
@@ -28,6 +29,7 @@ from m3l_core.streaming.modality_stream import (
     Waiting,
 )
 from m3l_core.streaming.ordered_delivery import OrderedDelivery
+from m3l_core.streaming.set_assembly import SetAssembler
 from m3l_core.streaming.sync_config import SyncConfig
 
 
@@ -67,23 +69,20 @@ class FrameSynchronizer:
         self._ordered = tuple(self._streams.values())
         self._sets = OrderedDelivery(on_set, config.queue_size)
         self._events = OrderedDelivery(on_event or (lambda event: None), 64)
+        self._assembler = SetAssembler(self._ordered, config, self._events.put)
         self._clock = clock
         self._lock = threading.Lock()
         self._now_ns: int | None = None
         self._idle_until_ns = 0
         """Before this, time alone changes nothing: most polls end here."""
-        self._last_set_ns: int | None = None
         self._led_by: ModalityStream | None = None
-        self._skewed: set[str] = set()
-        self.complete_sets = 0
-        self.partial_sets = 0
         self.resets = 0
 
     def add(self, frame: Frame, unhealthy: str | None = None) -> None:
         """Take a frame; sets that it completes leave before this returns, unless another thread is at it.
 
         Args:
-            unhealthy: why the frame is worth nothing; it then counts as not arrived.
+            unhealthy: why the frame is worth nothing; it is then in no set.
 
         Raises:
             ValueError: the frame's modality is not one of this synchronizer's.
@@ -93,10 +92,10 @@ class FrameSynchronizer:
             raise ValueError(f"unknown modality '{frame.modality}', expected one of {list(self._streams)}")
         with self._lock:
             now = self._tick()
-            stamp = self._observe(stream, frame, unhealthy, now)
+            entry = self._observe(stream, frame, unhealthy, now)
             self._update_states(now)
-            if stamp is not None and self._in_time(stream, stamp, now):
-                stream.insert(Waiting(stamp, now, frame))
+            if entry is not None and self._in_time(stream, entry, now):
+                stream.insert(entry)
                 if len(stream.queue) > self.config.queue_size and stream is not self._reference():
                     stream.drop_oldest(Drop.OVERFLOW)
             self._leave(now)
@@ -125,6 +124,14 @@ class FrameSynchronizer:
             now = self._tick()
             self._update_states(now)
             return {name: stream.report(now) for name, stream in self._streams.items()}
+
+    @property
+    def complete_sets(self) -> int:
+        return self._assembler.complete_sets
+
+    @property
+    def partial_sets(self) -> int:
+        return self._assembler.partial_sets
 
     @property
     def callback_errors(self) -> int:
@@ -168,16 +175,17 @@ class FrameSynchronizer:
                 return stream
         return None
 
-    def _observe(self, stream: ModalityStream, frame: Frame, unhealthy: str | None, now: int) -> int | None:
-        """Take note of an arrival; its corrected stamp, or None if the frame is of no use."""
+    def _observe(self, stream: ModalityStream, frame: Frame, unhealthy: str | None, now: int) -> Waiting | None:
+        """Take note of an arrival; what waits for its set, or None if the frame can be in none."""
         stream.received += 1
         stamp = frame.stamp_ns + stream.offset_ns
-        if frame.stamp_ns <= 0 and unhealthy is None:
-            unhealthy = "its stamp is zero"
+        if frame.stamp_ns <= 0:
+            unhealthy = unhealthy or "its stamp is zero"
         if unhealthy is not None:
             stream.last_reason, stream.unhealthy_stamp_ns = unhealthy, stamp
             stream.drop(Drop.UNHEALTHY)
-            return None
+            leads = frame.stamp_ns > 0 and stream is self._reference() and not stream.holds(stamp)
+            return Waiting(stamp, now, frame, unhealthy) if leads else None
         newest = stream.newest_stamp_ns
         if newest is not None and stamp < newest - self.config.reset_interval_ns:
             self._reset(f"the stamps of {stream.name} jumped back by {(newest - stamp) / 1e9:.2f} s", now)
@@ -185,13 +193,15 @@ class FrameSynchronizer:
             stream.drop(Drop.DUPLICATE)
             return None
         stream.observe(stamp, now)
-        return stamp
+        return Waiting(stamp, now, frame)
 
-    def _in_time(self, stream: ModalityStream, stamp: int, now: int) -> bool:
+    def _in_time(self, stream: ModalityStream, entry: Waiting, now: int) -> bool:
         """Whether a frame can still be in a set; drops it if not."""
-        if self._last_set_ns is None:
+        if self._assembler.last_set_ns is None:
             return True
-        behind = self._last_set_ns - stamp
+        behind = self._assembler.last_set_ns - entry.stamp_ns
+        if entry.worthless:
+            return behind < 0
         if stream is self._reference():
             if behind > self.config.reset_interval_ns:
                 # The reference has changed to a modality with another clock: its time counts from now on.
@@ -207,16 +217,17 @@ class FrameSynchronizer:
     def _leave(self, now: int) -> None:
         """Move every set that need not wait any longer to ``_sets``, as long as those are taken."""
         while (reference := self._leader()) is not None:
-            if self._last_set_ns is not None:
-                # Only after a change of the reference can a frame wait here whose place has passed.
-                reference.drop_before(self._last_set_ns + 1, Drop.SUPERSEDED)
+            if self._assembler.last_set_ns is not None:
+                # After a change of the leader a frame may wait here whose place has passed.
+                reference.drop_before(self._assembler.last_set_ns + 1, Drop.SUPERSEDED)
             if self._sets.full:
                 while len(reference.queue) > self.config.queue_size:
                     reference.drop_oldest(Drop.OVERFLOW)
                 return
             if not self._head_leaves(reference, now):
                 return
-            self._assemble(reference)
+            if (frames := self._assembler.assemble(reference, now)) is not None:
+                self._sets.put(frames)
 
     def _leader(self) -> ModalityStream | None:
         """Whose frames lead sets: the reference, but when it has been lost, first those of its frames that wait."""
@@ -245,55 +256,10 @@ class FrameSynchronizer:
                 return True
         return False
 
-    def _assemble(self, reference: ModalityStream) -> None:
-        head = reference.queue.pop(0)
-        following = reference.queue[0].stamp_ns if reference.queue else None
-        frames, missing = {reference.name: head.frame}, {}
-        contributing = [reference]
-        for stream in self._ordered:
-            if stream is reference:
-                continue
-            chosen = stream.candidate(head.stamp_ns, following)
-            if chosen is None:
-                missing[stream.name] = self._why_missing(stream, reference, head.stamp_ns)
-            else:
-                frames[stream.name] = chosen.frame
-                if chosen is stream.last_used:
-                    stream.reused += 1
-                else:
-                    stream.take(chosen)
-                    contributing.append(stream)
-            stream.drop_before(head.stamp_ns - self.config.approx_sync_max_interval_ns, Drop.SUPERSEDED)
-        reference.last_used = head
-        for stream in contributing:
-            stream.in_sets[not missing] += 1
-        self.partial_sets += bool(missing)
-        self.complete_sets += not missing
-        self._last_set_ns = head.stamp_ns
-        self._sets.put(FrameSet(reference.name, frames, missing))
-
-    def _why_missing(self, stream: ModalityStream, reference: ModalityStream, stamp: int) -> str:
-        interval, now = self.config.approx_sync_max_interval_ns, self._now_ns or 0
-        if stream.unhealthy_stamp_ns is not None and abs(stream.unhealthy_stamp_ns - stamp) <= interval:
-            return stream.last_reason
-        if stream.lost:
-            why = f", the last one: {stream.last_reason}" if stream.is_unhealthy else ""
-            return f"no healthy frame for {(now - stream.healthy_since_ns) / 1e9:.1f} s{why}"
-        if stream.skew_ns is not None and reference.skew_ns is not None:
-            skew = abs(stream.skew_ns - reference.skew_ns)
-            if skew > interval:
-                text = f"{reference.name} and {stream.name} differ by {skew / 1e9:.2f} s"
-                if stream.name not in self._skewed:
-                    self._skewed.add(stream.name)
-                    self._events.put(SyncEvent(text, stream.name))
-                return text
-        self._skewed.discard(stream.name)
-        return f"no frame within {interval / 1e9:.3f} s"
-
     def _reset(self, why: str, now: int) -> None:
         for stream in self._ordered:
             stream.forget(now)
-        self._last_set_ns = None
+        self._assembler.last_set_ns = None
         self._idle_until_ns = 0
         self.resets += 1
         self._events.put(SyncEvent(f"reset: {why}"))

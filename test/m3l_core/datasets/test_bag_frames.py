@@ -122,8 +122,8 @@ def test_useless_messages_are_missing_and_counted_with_their_reason() -> None:
     recorded[7] = recorded[7]._replace(message=image(np.zeros_like(millimetres(0)), "16UC1", stamp[3]))
     recorded[8] = recorded[8]._replace(message=image(rgb(4), "rgb8", 0))
     found, dropped = read(recorded)
-    # As on the robot: while color is not given up, it alone leads sets.
-    assert dropped.pop(("depth", "superseded")) == 4
+    # As on the robot: a color image that tells no instant leads nothing, and color is not given up yet.
+    assert dropped.pop(("depth", "superseded")) == 2
     assert set(dropped.values()) == {1}
     reasons = {modality: [reason for name, reason in dropped if name == modality] for modality in TOPICS}
     broken, black, encoding, stampless = reasons["color"]
@@ -131,8 +131,13 @@ def test_useless_messages_are_missing_and_counted_with_their_reason() -> None:
     assert (black, stampless) == ("black image", "its stamp is zero")
     assert "'16UC1' is not a color image" in encoding
     assert reasons["depth"] == ["0% of the depth is valid, 5% needed"]
-    assert [frame_set.reference_frame.stamp_ns for frame_set in found] == [stamp[3], *stamp[5:]]
-    assert [dict(frame_set.missing) for frame_set in found] == [{"depth": reasons["depth"][0]}, {}, {}, {}]
+    assert [frame_set.reference_frame.stamp_ns for frame_set in found] == [*stamp[1:4], *stamp[5:]]
+    assert [dict(frame_set.missing) for frame_set in found] == [
+        {"color": black},
+        {"color": encoding},
+        {"depth": reasons["depth"][0]},
+        *({}, {}, {}),
+    ]
 
 
 def test_what_the_synchronizer_drops_is_counted_too() -> None:

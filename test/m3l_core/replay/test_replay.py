@@ -133,8 +133,8 @@ def test_what_is_dropped_is_counted_with_its_reason(tmp_path: Path) -> None:
     measures = run(write_bag(tmp_path / "kitchen", recorded)).measures
     color, depth = measures.modalities["color"], measures.modalities["depth"]
     assert color.dropped == {"black image": 1, "duplicate": 1}
-    assert depth.dropped == {"0% of the depth is valid, 5% needed": 1, "superseded": 1}
-    assert (measures.complete_sets, measures.partial_sets) == (8, 1)
+    assert depth.dropped == {"0% of the depth is valid, 5% needed": 1}
+    assert (measures.complete_sets, measures.partial_sets) == (8, 2)
     for counts in measures.modalities.values():
         used = counts.in_complete_sets + counts.in_partial_sets
         assert used + sum(counts.dropped.values()) == counts.arrived

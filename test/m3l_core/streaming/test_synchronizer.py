@@ -285,6 +285,64 @@ def test_an_unhealthy_frame_is_missing_with_its_reason() -> None:
     assert bench.sync.report()["depth"].dropped == {"unhealthy": 1}
 
 
+def test_where_the_reference_is_worthless_the_others_are_labelled_at_once() -> None:
+    bench = Bench()
+    bench.pairs(0, 330)
+    bench.sets.clear()
+    bench.arrive("color", 330, unhealthy="black image")
+    bench.arrive("depth", 332, at_ms=335)
+    assert bench.left_ns[-1] == 335 * MS
+    (frames,) = bench.sets
+    assert frames.reference == "depth"
+    assert frames.missing == {"color": "black image"}
+    assert bench.stamps_ms() == [332]
+    bench.pairs(363, 400)
+    assert bench.stamps_ms() == [332, 363, 396]
+    report = bench.sync.report()
+    assert report["color"].dropped == {"unhealthy": 1}
+    assert report["depth"].dropped == {}
+
+
+def test_a_worthless_reference_alone_gives_no_set() -> None:
+    bench = Bench()
+    bench.arrive("color", 0, unhealthy="black image")
+    bench.wait_until(200)
+    assert not bench.sets
+    assert bench.sync.partial_sets == 0
+    assert bench.sync.report()["color"].waiting == 0
+
+
+def test_a_healthy_frame_takes_the_place_of_a_worthless_one_of_its_stamp() -> None:
+    bench = Bench()
+    bench.arrive("color", 0, unhealthy="truncated")
+    bench.arrive("color", 0, at_ms=1)
+    bench.arrive("depth", 0, at_ms=2)
+    (frames,) = bench.sets
+    assert frames.complete
+    assert bench.sync.report()["color"].dropped == {"unhealthy": 1}
+
+
+def test_of_three_the_second_leads_where_the_first_is_worthless() -> None:
+    bench = Bench(("color", "depth", "thermal"), approx_sync_max_interval_ns=20 * MS)
+    bench.arrive("color", 0, unhealthy="black image")
+    bench.arrive("depth", 15, at_ms=16)
+    bench.arrive("thermal", -15, at_ms=17)
+    bench.wait_until(100)
+    (frames,) = bench.sets
+    assert frames.reference == "depth"
+    assert set(frames.missing) == {"color", "thermal"}, "30 ms apart"
+
+
+def test_a_stamp_that_a_worthless_frame_brings_is_not_believed() -> None:
+    bench = Bench()
+    bench.pairs(0, 330)
+    bench.arrive("color", -100_000, at_ms=331, unhealthy="truncated")
+    bench.arrive("color", 100_000, at_ms=332, unhealthy="truncated")
+    bench.pairs(333, 400)
+    assert bench.sync.resets == 0
+    assert bench.stamps_ms()[-3:] == [333, 366, 399]
+
+
 def test_three_modalities_of_which_two_are_lost() -> None:
     bench = Bench(("color", "depth", "thermal"))
     for stamp_ms in range(0, 2000, 50):

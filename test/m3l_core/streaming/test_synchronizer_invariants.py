@@ -159,6 +159,24 @@ def test_each_healthy_reference_frame_gives_exactly_one_set(events: list[Arrival
     assert stamps == [event.stamp_ms for event in steady]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["color", "depth", None]), min_size=3, max_size=60), st.integers(0, 15))
+def test_labels_go_on_while_one_sensor_is_worthless(worthless: list[str | None], depth_late_ms: int) -> None:
+    """Flashes and tunnels: every instant at which any sensor has a healthy frame gives a set."""
+    events = []
+    for number, modality in enumerate(worthless):
+        stamp = 33 * number
+        events.append(Arrival(stamp, "color", stamp, modality == "color"))
+        events.append(Arrival(stamp + depth_late_ms, "depth", stamp, modality == "depth"))
+    run = Run(sorted(events, key=lambda event: event.at_ms), SyncConfig())
+    assert [(frames.reference_frame.stamp_ns - START) // MS for _, _, frames in run.sets] == [
+        33 * number for number in range(len(worthless))
+    ]
+    assert [sorted(frames.missing) for _, _, frames in run.sets] == [
+        [] if name is None else [name] for name in worthless
+    ]
+
+
 def test_many_threads_lose_nothing() -> None:
     sets: list[FrameSet] = []
     clock = iter(range(10**9))
