@@ -1,143 +1,184 @@
-"""Recorded bags become folders of pictures, as ``indexing.py`` takes them.
+"""Recorded bags become folders of pictures, as ``indexing.py`` takes them, each with an index of its own.
 
     DATA/RECORDING/color/STAMP_NS.jpg  DATA/RECORDING/depth/STAMP_NS.png  DATA/RECORDING/label/STAMP_NS.png
+    DATA/RECORDING/source.yaml  DATA/RECORDING/frames.json
 
-STAMP_NS is the stamp of the frame set's reference frame. Files that are there are kept, so an extraction that was
-interrupted goes on where it was.
+STAMP_NS is the stamp of the frame set's reference frame; source.yaml says what the folder was made from, and with
+which cameras. Files that are there are kept, so an extraction that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import yaml
-from numpy.typing import NDArray
-
-from m3l_core.datasets.bag_frames import MODALITIES, BagFrames, RecordedFrame
-from m3l_core.datasets.bag_reader import Bag, deserialize
+from m3l_core.datasets.arrivals import Arrival
+from m3l_core.datasets.bag_cameras import RecordedCameras, read_cameras
+from m3l_core.datasets.bag_frames import MODALITIES, BagFrames
+from m3l_core.datasets.bag_reader import Bag, deserialize, open_bag
+from m3l_core.datasets.extraction_source import AS_RECORDED, REGISTERED, begin
+from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask
+from m3l_core.datasets.frame_choice import changing, thinned
+from m3l_core.datasets.frame_index import FrameIndex
+from m3l_core.datasets.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
 from m3l_core.datasets.indexing import LABEL
-from m3l_core.datasets.published import to_millimetres
+from m3l_core.datasets.parallel import in_processes, in_threads
 from m3l_core.errors import DatasetError, ImageMessageError
-from m3l_core.files import replacing_file
-from m3l_core.frames import Frame, FrameSet
+from m3l_core.frames import FrameSet
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
-from m3l_core.streaming.sync_config import SyncConfig
 
-SOURCE_FILE = "source.yaml"
-_PNG_HEAD = b"\x89PNG"
+_REPEATS_WITHIN = 256
+_OUTSIDE = "outside of the time range"
 
 
-@dataclass
+@dataclass(slots=True)
 class Extraction:
     """What came out of a bag."""
 
+    name: str
+    registered: bool = False
+    """Whether depth was registered to color here."""
     frame_sets: int = 0
     without: Counter[str] = field(default_factory=Counter)
     """Modality -> frame sets that lack it."""
     labels: int = 0
     written: int = 0
     """Files; the others were there already."""
-    dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(what, why) -> how many were not wanted."""
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(modality, why) -> messages that were of no use."""
+    damage: str = ""
+    """Why this is not the whole bag; what came until then is sound."""
+
+    def skip_messages(self, modality: str, number: int) -> None:
+        self.skipped[f"{modality} messages", _OUTSIDE] += number
 
 
-def extract_bag(
-    bag: Bag,
-    output: Path,
-    topics: Mapping[str, str],
-    *,
-    label_topic: str | None = None,
-    rate_hz: float | None = None,
-    config: SyncConfig | None = None,
-    advance: Callable[[], None] = lambda: None,
-) -> Extraction:
-    """Write the frame sets of a bag to ``output/NAME``, NAME being the bag's.
+def extract_bags(
+    tasks: Sequence[ExtractionTask], jobs: int = 1, advance: Callable[[int], None] = lambda messages: None
+) -> Iterator[Extraction | DatasetError]:
+    """What comes of each task, in their order; the files are the same whatever the number of processes.
 
     Args:
-        bag: an open bag.
-        output: the data folder.
-        topics: modality (color, depth) -> topic; a modality without one is missing throughout.
-        label_topic: mono8 or 8UC1 images of class ids; those with the stamp of a frame set are written.
-        rate_hz: at most so many frame sets a second, evenly; None for all.
-        config: waits and windows of the synchronizer.
-        advance: called after every message.
+        tasks: bags of different names.
+        jobs: processes.
+        advance: called with the number of messages that are done with since the last time; of several processes
+            never.
 
     Raises:
-        DatasetError: the bag is damaged or holds no frame that is of use, or its folder cannot be written or holds
-            another bag. What was written until then is sound.
+        DatasetError: a process died.
     """
-    folder = output / bag.name
-    frames = BagFrames(bag, topics, config, advance=advance)
-    extraction = Extraction(dropped=frames.dropped)
+    if jobs <= 1:
+        yield from (extraction_or_reason(task, advance) for task in tasks)
+    else:
+        yield from in_processes(extraction_or_reason, tasks, jobs, chunk=1)
+
+
+def extraction_or_reason(
+    task: ExtractionTask, advance: Callable[[int], None] = lambda messages: None
+) -> Extraction | DatasetError:
+    """What comes of a bag, or why nothing does."""
     try:
-        _begin(folder, bag, topics)
-        for frame_set in _thinned(frames, rate_hz):
-            extraction.frame_sets += 1
-            extraction.without.update(frame_set.missing.keys())
-            stem = str(frame_set.reference_frame.stamp_ns)
-            for modality, frame in frame_set.frames.items():
-                extraction.written += _write_frame(folder / modality, stem, frame)
-        if label_topic is not None:
-            _extract_labels(bag, folder, label_topic, extraction, frames.drop, advance)
-    except OSError as error:
-        raise DatasetError(f"{folder} cannot be written: {error}; the same command goes on from here") from error
+        return extract_bag(task, advance)
+    except DatasetError as error:
+        return error
+
+
+def extract_bag(task: ExtractionTask, advance: Callable[[int], None] = lambda messages: None) -> Extraction:
+    """Write the frame sets of a bag.
+
+    Args:
+        task: the bag.
+        advance: called with the number of messages that are done with since the last time.
+
+    Raises:
+        DatasetError: the bag cannot be opened or holds no frame that is of use, its depth cannot be registered, or
+            its folder cannot be written or holds another bag. What was written until then is sound.
+    """
+    with open_bag(task.path) as bag:
+        try:
+            return _extract(bag, task, advance)
+        except (OSError, sqlite3.Error) as error:
+            message = f"{task.folder} cannot be written: {error}; the same command goes on from here"
+            raise DatasetError(message) from error
+
+
+def _extract(bag: Bag, task: ExtractionTask, advance: Callable[[int], None]) -> Extraction:
+    settings, folder = task.settings, task.folder
+    cameras = read_cameras(bag, task.topics, settings.depth_as_is)
+    begin(folder, _source(bag, task, cameras), bag.path)
+    extraction = Extraction(task.name, registered=cameras.registration is not None)
+    recorded = {name: bag.topics[topic].msgcount for name, topic in task.topics.items()}
+
+    def needed(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        return settings.time_range.needed(arrivals, bag.start_ns, recorded, extraction.skip_messages)
+
+    frames = BagFrames(bag, task.topics, settings.sync, faults=needed, advance=lambda: advance(1))
+    extraction.dropped = frames.dropped
+    write = partial(write_frame_set, folder, task.name, cameras.registration)
+    with FrameIndex(folder) as index:
+        try:
+            for written in in_threads(write, _wanted(frames, bag.start_ns, settings, extraction), task.threads):
+                _count(written, extraction, frames.drop)
+                if written.entry["sha256"]:
+                    index.add(written.entry)
+        except DatasetError as error:
+            extraction.damage = str(error)
+        if settings.label_topic is not None:
+            _extract_labels(bag, folder, settings.label_topic, extraction, frames.drop, advance)
     if not extraction.frame_sets:
-        reasons = "; ".join(f"{modality}: {count} x {why}" for (modality, why), count in frames.dropped.items())
-        raise DatasetError(f"bag {bag.path} has no usable frame on {', '.join(topics.values())}. {reasons}".rstrip())
+        raise DatasetError(extraction.damage or _nothing(bag, task, extraction))
     return extraction
 
 
-def _begin(folder: Path, bag: Bag, topics: Mapping[str, str]) -> None:
-    """Write what the folder is made from, or check that it is the same as before."""
-    source = {"start_ns": bag.start_ns, "topics": dict(topics)}
-    path = folder / SOURCE_FILE
-    if path.is_file():
-        try:
-            former = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DatasetError(f"{path} does not say what {folder} holds ({error}): remove {folder}") from error
-        if former != source:
-            raise DatasetError(
-                f"{folder} was extracted from {former}, bag {bag.path} is {source}: give the bag's folder another "
-                f"name, or remove {folder}"
-            )
-    elif folder.exists() and any(folder.iterdir()):
-        raise DatasetError(f"{folder} holds something else: choose another folder, or rename the bag's")
-    else:
-        with replacing_file(path) as temporary:
-            temporary.write_text(yaml.safe_dump(source, sort_keys=False), encoding="utf-8")
+def _source(bag: Bag, task: ExtractionTask, cameras: RecordedCameras) -> dict[str, Any]:
+    return {
+        "bag": task.name,
+        "start_ns": bag.start_ns,
+        "topics": dict(task.topics),
+        "synchronizer": asdict(task.settings.sync),
+        "depth": AS_RECORDED if cameras.registration is None else REGISTERED,
+        "cameras": cameras.described(),
+        "last_choice": task.settings.described(),
+    }
 
 
-def _thinned(frame_sets: Iterable[FrameSet], rate_hz: float | None) -> Iterator[FrameSet]:
-    """The frame sets nearest to the ticks of ``rate_hz``."""
-    period_ns = 0 if rate_hz is None else round(1e9 / rate_hz)
-    due_ns = previous_ns = None
-    for frame_set in frame_sets:
-        stamp_ns = frame_set.reference_frame.stamp_ns
-        if due_ns is None or previous_ns is None or stamp_ns < previous_ns:  # the first one, or of a new timeline
-            due_ns = previous_ns = stamp_ns
-        # Whichever is nearer, this one or the next one: jitter then costs no frame.
-        if stamp_ns + (stamp_ns - previous_ns) // 2 >= due_ns:
-            yield frame_set
-            due_ns = max(due_ns + period_ns, stamp_ns + period_ns // 2)
-        previous_ns = stamp_ns
+def _wanted(
+    frames: BagFrames, start_ns: int, settings: ExtractionSettings, extraction: Extraction
+) -> Iterator[FrameSet]:
+    def skip(why: str) -> None:
+        extraction.skipped["frame sets", why] += 1
+
+    def in_range() -> Iterator[FrameSet]:
+        # Of a recording that loops: two threads must not write one file.
+        recent: deque[int] = deque(maxlen=_REPEATS_WITHIN)
+        for frame_set in frames:
+            stamp_ns = frame_set.reference_frame.stamp_ns
+            if not settings.time_range.holds(frames.now_ns - start_ns, stamp_ns):
+                skip(_OUTSIDE)
+            elif stamp_ns in recent:
+                skip("their stamp came before")
+            else:
+                recent.append(stamp_ns)
+                yield frame_set
+
+    chosen = thinned(in_range(), settings.rate_hz)
+    return changing(chosen, settings.stillness, lambda: skip("hardly differ from the last one kept"))
 
 
-def _write_frame(folder: Path, stem: str, frame: Frame) -> bool:
-    if frame.modality == "depth":
-        return _write(folder / f"{stem}.png", lambda: _as_png(_millimetres(frame.data)))
-    carried = frame.compressed if isinstance(frame, RecordedFrame) else None
-    if carried is None:
-        return _write(folder / f"{stem}.png", lambda: _as_png(cv2.cvtColor(frame.data, cv2.COLOR_RGB2BGR)))
-    content = carried.tobytes()
-    return _write(folder / f"{stem}{'.png' if content.startswith(_PNG_HEAD) else '.jpg'}", lambda: content)
+def _count(written: WrittenSet, extraction: Extraction, drop: Callable[[str, str], None]) -> None:
+    for modality, reason in written.useless.items():
+        drop(modality, reason)
+    extraction.written += written.written
+    if written.entry["sha256"]:
+        extraction.frame_sets += 1
+        extraction.without.update(name for name in MODALITIES if written.entry[name] is None)
 
 
 def _extract_labels(
@@ -146,41 +187,33 @@ def _extract_labels(
     topic: str,
     extraction: Extraction,
     drop: Callable[[str, str], None],
-    advance: Callable[[], None],
+    advance: Callable[[int], None],
 ) -> None:
     """A second reading of the bag: a label may be recorded long after its frame, when that is on the disk."""
-    for recorded in bag.messages((topic,)):
-        try:
-            message = deserialize(recorded)
-            if message.encoding not in ("mono8", "8UC1"):
-                raise ImageMessageError(f"labels must be mono8 or 8UC1, got '{message.encoding}'")
-            # Labels are ids, not gray values: any one channel of what a mono8 image decodes to.
-            ids = decode_color(message)[..., 0]
-        except ImageMessageError as error:
-            drop(LABEL, str(error))
-        else:
-            stem = str(stamp_to_ns(message.header.stamp))
-            if any((folder / name / f"{stem}{suffix}").exists() for name in MODALITIES for suffix in (".jpg", ".png")):
-                extraction.labels += 1
-                extraction.written += _write(folder / LABEL / f"{stem}.png", partial(_as_png, ids))
+    try:
+        for recorded in bag.messages((topic,)):
+            try:
+                message = deserialize(recorded)
+                if message.encoding not in ("mono8", "8UC1"):
+                    raise ImageMessageError(f"labels must be mono8 or 8UC1, got '{message.encoding}'")
+                # Labels are ids, not gray values: any one channel of what a mono8 image decodes to.
+                ids = decode_color(message)[..., 0]
+            except ImageMessageError as error:
+                drop(LABEL, str(error))
             else:
-                drop(LABEL, "no frame set has its stamp")
-        advance()
+                stem = str(stamp_to_ns(message.header.stamp))
+                if any((folder / name / f"{stem}{end}").exists() for name in MODALITIES for end in (".jpg", ".png")):
+                    extraction.labels += 1
+                    extraction.written += written_once(folder / LABEL / f"{stem}.png", partial(as_png, ids))[0]
+                else:
+                    drop(LABEL, "no frame set has its stamp")
+            advance(1)
+    except DatasetError as error:
+        extraction.damage = str(error)
 
 
-def _write(path: Path, content: Callable[[], bytes]) -> bool:
-    """Whether the file was not there yet."""
-    if path.exists():
-        return False
-    with replacing_file(path) as temporary:
-        temporary.write_bytes(content())
-    return True
-
-
-def _millimetres(depth: NDArray[Any]) -> NDArray[np.uint16]:
-    """(H, W) uint16 [mm] or float32 [m] -> (H, W) uint16 [mm], 0 = invalid."""
-    return depth if depth.dtype == np.uint16 else to_millimetres(depth, np.isfinite(depth) & (depth > 0))
-
-
-def _as_png(pixels: NDArray[Any]) -> bytes:
-    return cv2.imencode(".png", pixels)[1].tobytes()
+def _nothing(bag: Bag, task: ExtractionTask, extraction: Extraction) -> str:
+    reasons = "; ".join(f"{modality}: {count} x {why}" for (modality, why), count in extraction.dropped.items())
+    skipped = "; ".join(f"{count} {what} {why}" for (what, why), count in extraction.skipped.items())
+    found = ". ".join(filter(None, (reasons, skipped)))
+    return f"bag {bag.path} has no usable frame on {', '.join(task.topics.values())}. {found}".rstrip(". ")

@@ -37,7 +37,7 @@ class RecordedFrame(Frame):
     """A frame that still knows how it was recorded."""
 
     compressed: NDArray[np.uint8] | None = None
-    """The jpeg or png that a compressed color message carries, if its image is as recorded."""
+    """What a compressed message carries, if its image is as recorded."""
 
 
 class BagFrames:
@@ -166,6 +166,5 @@ def _decode(arrival: Arrival) -> tuple[Frame, str | None]:
     pixels = frame.data
     for edit in arrival.edits:
         pixels = edit(pixels)
-    keeps = hasattr(message, "format") and arrival.modality == "color" and not arrival.edits
-    compressed = message.data if keeps else None
+    compressed = message.data if hasattr(message, "format") and not arrival.edits else None
     return RecordedFrame(arrival.modality, arrival.stamp_ns, pixels, frame.frame_id, frame.encoding, compressed), None

@@ -1,11 +1,12 @@
-"""The same work on many items, in several processes."""
+"""The same work on many items, in several processes or threads."""
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -35,15 +36,54 @@ def in_processes(
         yield from map(work, items)
         return
     # Spawned: a fork would copy the threads' locks of whoever shows the progress.
+    others = multiprocessing.active_children()
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
     try:
         yield from executor.map(work, items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise DatasetError("a worker process died, perhaps for want of memory: try fewer workers") from error
+    except BaseException:
+        # Who is interrupted does not wait for items that take minutes.
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 
 
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Results in the order of the items, of which few are in memory at any time.
+
+    Args:
+        work: gives the same whatever runs beside it.
+        items: taken one after another, in the caller's thread.
+        threads: at work at once.
+
+    Raises:
+        DatasetError: the items end with it; the results of those before come first.
+    """
+    waiting: deque[Future[Result]] = deque()
+    damage: DatasetError | None = None
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+        except DatasetError as error:
+            damage = error
+        while waiting:
+            yield waiting.popleft().result()
+    if damage is not None:
+        raise damage
+
+
 def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted command ends its workers itself
+    signal.signal(signal.SIGTERM, _stop)
     cv2.setNumThreads(1)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)  # so that what is half-written is removed

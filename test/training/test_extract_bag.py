@@ -7,7 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.bags import COLOR, DEPTH, LABEL, MS, Recorded, frames, ids, image, millimetres, stamps, write_bag
+from rosbags.rosbag2 import CompressionMode
+from support.bags import (
+    COLOR,
+    DEPTH,
+    LABEL,
+    MS,
+    Recorded,
+    break_chunk,
+    frames,
+    ids,
+    image,
+    millimetres,
+    stamps,
+    write_bag,
+)
+from support.two_cameras import rig_recording
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,3 +107,82 @@ def test_a_rate_is_a_positive_number(tmp_path: Path, rate: str) -> None:
     done = run(tmp_path, "bag", "--output", "data", "--rate", rate)
     assert done.returncode == 2
     assert "--rate" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--stillness", "1.5"), ("--start", "soon"), ("--jobs", "0")])
+def test_what_an_argument_cannot_be_is_told(tmp_path: Path, option: str, value: str) -> None:
+    done = run(tmp_path, "bag", "--output", "data", option, value)
+    assert done.returncode == 2
+    assert option in done.stderr.splitlines()[-1]
+
+
+def test_processes_write_what_one_process_writes(bags: Path, tmp_path: Path) -> None:
+    done = [run(tmp_path, "bags/hall", "bags/kitchen", "--output", f"data{jobs}", "--jobs", jobs) for jobs in (1, 2)]
+    assert [each.returncode for each in done] == [0, 0]
+    assert rows(done[0].stdout) == rows(done[1].stdout)
+    one, two = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "data1", tmp_path / "data2")
+    )
+    assert one == two
+    assert len(one) == 7 + 8 + 2 * 2
+
+
+def test_two_bags_of_one_name_are_not_mixed(bags: Path, tmp_path: Path) -> None:
+    write_bag(tmp_path / "more/hall", frames(2, first=50))
+    done = run(tmp_path, "bags/hall", "more/hall", "--output", "data")
+    assert done.returncode == 1
+    assert done.stderr == "extract_bag: more/hall and bags/hall would both become data/hall: rename one\n"
+    assert rows(done.stdout) == [["hall", "4", "0", "1", "0", "7"]]
+
+
+def test_what_came_before_a_damage_is_told_as_well(bags: Path, tmp_path: Path) -> None:
+    damaged = write_bag(tmp_path / "attic", frames(600), compression=CompressionMode.STORAGE)
+    break_chunk(damaged, 1)
+    done = run(tmp_path, damaged, "bags/kitchen", "--output", "data", "--rate", 1, "--jobs", 1)
+    assert done.returncode == 1
+    assert "attic cannot be read" in done.stderr
+    assert done.stderr.endswith("; what came before is extracted\n")
+    attic, kitchen = rows(done.stdout)
+    assert (attic[0], int(attic[1]) > 5) == ("attic", True)
+    assert kitchen[:2] == ["kitchen", "1"]
+
+
+def test_a_full_disk_loses_nothing(bags: Path, tmp_path: Path) -> None:
+    """No file may be larger than 2 kB: the pictures, noise of 32x24 pixels, are not, their index is."""
+    command = f"ulimit -f 2; exec {sys.executable} {ROOT / 'training/extract_bag.py'} bags/kitchen --output data"
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "data/kitchen cannot be written: " in done.stderr
+    assert done.stderr.endswith("; the same command goes on from here\n")
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.name.endswith(".part")]
+    done = run(tmp_path, "bags/kitchen", "--output", "data")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "data/kitchen").glob("*/*.png"))) == 8
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", frames(100))
+    done = run(tmp_path, bag, "--output", "data", "--start", 4, "--end", 4.5, "--stillness", 1)
+    assert done.returncode == 0, done.stderr
+    assert "bag: 55 color messages skipped: outside of the time range\n" in done.stdout
+    assert "bag: 40 frame sets skipped: outside of the time range\n" in done.stdout
+    assert "bag: 4 frame sets skipped: hardly differ from the last one kept\n" in done.stdout
+    assert rows(done.stdout) == [["bag", "1", "0", "0", "0", "2"]]
+
+
+def test_two_cameras_are_registered_or_the_driver_is_to_change(tmp_path: Path) -> None:
+    recorded = rig_recording(3)
+    write_bag(tmp_path / "rig", recorded)
+    write_bag(tmp_path / "lone", [each for each in recorded if each.topic != "/tf_static"])
+    done = run(tmp_path, "lone", "rig", "--output", "data", "--jobs", 1)
+    assert done.returncode == 1
+    assert done.stderr.startswith("extract_bag: lone: depth on /rig/depth/image_raw (frame 'rig_depth_optical_frame'")
+    assert "rig: depth was registered to color\n" in done.stdout
+    assert rows(done.stdout) == [["rig", "3", "0", "0", "0", "6"]]
+    done = run(tmp_path, "lone", "--output", "data", "--depth-as-is")
+    assert done.returncode == 0, done.stderr
+    assert rows(done.stdout) == [["lone", "3", "0", "0", "0", "6"]]

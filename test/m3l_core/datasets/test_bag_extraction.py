@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import yaml
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from support.bags import (
     COLOR,
@@ -35,24 +36,42 @@ from support.bags import (
     stamps,
     write_bag,
 )
+from support.two_cameras import COLOR as COLOR_CAMERA
+from support.two_cameras import (
+    COLOR_FRAME,
+    COLOR_TOPIC,
+    DEPTH_FRAME,
+    DEPTH_TO_COLOR,
+    DEPTH_TOPIC,
+    in_frame,
+    look,
+    rig_recording,
+    static_transforms,
+    turned,
+)
 
-from m3l_core.datasets import bag_extraction
-from m3l_core.datasets.bag_extraction import SOURCE_FILE, Extraction, _thinned, extract_bag
+from m3l_core.datasets import frame_set_files
+from m3l_core.datasets.bag_extraction import Extraction, extract_bag, extract_bags
 from m3l_core.datasets.bag_reader import deserialize, open_bag
-from m3l_core.datasets.bag_topics import choose_topics
+from m3l_core.datasets.extraction_source import SOURCE_FILE
+from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.datasets.folder import read_image, read_index, read_sample
+from m3l_core.datasets.frame_index import INDEX_FILE
 from m3l_core.datasets.indexing import draw_validation, read_recordings, write_indexes
+from m3l_core.datasets.time_range import Moment, TimeRange
 from m3l_core.errors import DatasetError
-from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 
 TOPICS = {"color": COLOR, "depth": DEPTH}
 SAMPLE = Path(str(files("m3l_core"))) / "data" / "recordings" / "rooms_a"
 
 
-def extract(bag: Path, output: Path, topics: dict[str, str] = TOPICS, **options: Any) -> Extraction:
-    with open_bag(bag) as opened:
-        return extract_bag(opened, output, topics, **options)
+def task(bag: Path, output: Path, topics: Mapping[str, str] = TOPICS, **options: Any) -> ExtractionTask:
+    return prepare_extraction(bag, output, topics, ExtractionSettings(**options), threads=2)
+
+
+def extract(bag: Path, output: Path, topics: Mapping[str, str] = TOPICS, **options: Any) -> Extraction:
+    return extract_bag(task(bag, output, topics, **options))
 
 
 def labels(count: int) -> list[Recorded]:
@@ -68,13 +87,23 @@ def written(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+def pictures(folder: Path) -> dict[str, int]:
+    return {name: time_ns for name, time_ns in written(folder).items() if not name.endswith((INDEX_FILE, SOURCE_FILE))}
+
+
+def entries(folder: Path) -> dict[int, dict[str, Any]]:
+    """Stamp -> entry of the index."""
+    return {entry["stamp_ns"]: entry for entry in json.loads((folder / INDEX_FILE).read_text())}
+
+
 def test_the_sample_recording_becomes_what_training_reads(tmp_path: Path) -> None:
+    settings = ExtractionSettings(label_topic="/ground_truth/labels", rate_hz=2)
+    prepared = prepare_extraction(SAMPLE, tmp_path / "data", {"color": None, "depth": None}, settings)
+    extraction = extract_bag(prepared)
     with open_bag(SAMPLE) as bag:
-        topics = choose_topics(bag.topics, {"color": None, "depth": None})
-        extraction = extract_bag(bag, tmp_path / "data", topics, label_topic="/ground_truth/labels", rate_hz=2)
         by_topic = {
             topic: {stamp_to_ns(message.header.stamp): message for message in map(deserialize, bag.messages((topic,)))}
-            for topic in (*topics.values(), "/ground_truth/labels")
+            for topic in (*prepared.topics.values(), "/ground_truth/labels")
         }
     assert (extraction.frame_sets, extraction.labels, extraction.written) == (20, 20, 60)
     assert not extraction.without
@@ -101,7 +130,7 @@ def test_raw_images_are_kept_pixel_by_pixel(tmp_path: Path, storage: StoragePlug
     extraction = extract(bag, tmp_path / "data", label_topic=LABEL)
     assert (extraction.frame_sets, extraction.labels, extraction.written, dict(extraction.dropped)) == (3, 3, 9, {})
     folder = tmp_path / "data/kitchen"
-    assert {path.name for path in folder.iterdir()} == {"color", "depth", "label", SOURCE_FILE}
+    assert {path.name for path in folder.iterdir()} == {"color", "depth", "label", INDEX_FILE, SOURCE_FILE}
     for number, stamp in enumerate(stamps(3)):
         np.testing.assert_array_equal(read_image(folder / f"color/{stamp}.png", "color"), rgb(number))
         np.testing.assert_array_equal(read_image(folder / f"depth/{stamp}.png", "depth"), millimetres(number))
@@ -170,34 +199,37 @@ def test_the_same_command_goes_on_and_keeps_what_is_there(tmp_path: Path) -> Non
     bag = write_bag(tmp_path / "kitchen", frames(5))
     data = tmp_path / "data"
     extract(bag, data)
-    former = written(data)
+    former, index = pictures(data), (data / "kitchen" / INDEX_FILE).read_bytes()
     assert extract(bag, data).written == 0
-    assert written(data) == former
+    assert pictures(data) == former
     lost = [data / f"kitchen/color/{stamps(5)[1]}.png", data / f"kitchen/depth/{stamps(5)[3]}.png"]
     for path in lost:
         path.unlink()
     assert extract(bag, data).written == 2
-    again = written(data)
+    again = pictures(data)
     assert all(path.is_file() for path in lost)
     assert {name for name in former if again[name] == former[name]} == {
         name for name in former if data / name not in lost
     }
+    assert (data / "kitchen" / INDEX_FILE).read_bytes() == index
 
 
 def test_an_interrupted_extraction_leaves_only_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bag = write_bag(tmp_path / "kitchen", frames(5))
-    count, encode = iter(range(100)), bag_extraction._as_png
+    bag = write_bag(tmp_path / "kitchen", frames(30))
+    count, encode = iter(range(100)), frame_set_files.as_png
 
     def interrupted(pixels: np.ndarray) -> bytes:
-        if next(count) == 5:
+        if next(count) == 25:
             raise KeyboardInterrupt
         return encode(pixels)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(bag_extraction, "_as_png", interrupted)
+        patch.setattr(frame_set_files, "as_png", interrupted)
         extract(bag, tmp_path / "data")
-    assert stems(tmp_path / "data/kitchen/color") == stamps(3)
-    assert stems(tmp_path / "data/kitchen/depth") == stamps(2)
+    found = entries(tmp_path / "data/kitchen")
+    assert 5 < len(found) < 20
+    for path in (tmp_path / "data").rglob("*.png"):
+        assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
     extract(bag, tmp_path / "data")
     extract(bag, tmp_path / "whole")
     assert {name: (tmp_path / "data" / name).read_bytes() for name in written(tmp_path / "data")} == {
@@ -209,11 +241,12 @@ def test_a_damaged_bag_is_told_and_what_was_extracted_is_sound(tmp_path: Path) -
     # 4.6 kB of noise an instant: some 220 instants to a chunk of 1 MiB.
     bag = write_bag(tmp_path / "kitchen", frames(600), compression=CompressionMode.STORAGE)
     break_chunk(bag, 1)
-    with pytest.raises(DatasetError, match="kitchen cannot be read"):
-        extract(bag, tmp_path / "data", rate_hz=0.5)
+    extraction = extract(bag, tmp_path / "data", rate_hz=0.5)
+    assert "kitchen cannot be read" in extraction.damage
     found = stems(tmp_path / "data/kitchen/color")
     assert found == stems(tmp_path / "data/kitchen/depth") == stamps(600)[: 20 * len(found) : 20]
     assert 5 < len(found) < 30
+    assert sorted(entries(tmp_path / "data/kitchen")) == found
     for stamp in found:
         number = stamps(600).index(stamp)
         np.testing.assert_array_equal(read_image(tmp_path / f"data/kitchen/color/{stamp}.png", "color"), rgb(number))
@@ -225,28 +258,6 @@ def test_a_rate_thins_evenly(tmp_path: Path, rate: float) -> None:
     step = max(1, round(10 / rate))
     assert stems(tmp_path / "data/bag/color") == stamps(41)[::step]
     assert extraction.frame_sets == len(stamps(41)[::step])
-
-
-def sets(stamps_ns: list[int]) -> list[FrameSet]:
-    return [FrameSet("color", {"color": Frame("color", stamp, None)}) for stamp in stamps_ns]
-
-
-@given(st.floats(1.0, 60.0), st.floats(0.05, 1.0), st.lists(st.floats(-0.2, 0.2), min_size=2, max_size=200))
-def test_jitter_costs_no_frame(camera_hz: float, share: float, jitter: list[float]) -> None:
-    source_ns = 1e9 / camera_hz
-    stamps_ns = [START_NS + round((number + shift) * source_ns) for number, shift in enumerate(jitter)]
-    kept = [each.reference_frame.stamp_ns for each in _thinned(sets(stamps_ns), camera_hz * share)]
-    assert kept[0] == stamps_ns[0]
-    expected = (stamps_ns[-1] - stamps_ns[0]) / source_ns * share
-    assert abs(len(kept) - 1 - expected) <= 1.7
-    gaps = np.diff(kept) / source_ns
-    assert np.all(np.abs(gaps - 1 / share) <= 1.7)
-
-
-def test_no_rate_keeps_all_and_a_new_timeline_begins_at_once() -> None:
-    again = stamps(20) * 2
-    assert len(list(_thinned(sets(again), None))) == 40
-    assert [each.reference_frame.stamp_ns for each in _thinned(sets(again), 1.0)] == stamps(20)[::10] * 2
 
 
 def test_labels_go_to_the_frames_of_their_stamp(tmp_path: Path) -> None:
@@ -321,3 +332,195 @@ def test_a_bag_without_a_usable_frame_says_why(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "dark", [Recorded(COLOR, stamp, image(black, "rgb8", stamp)) for stamp in stamps(4)])
     with pytest.raises(DatasetError, match=r"no usable frame on /camera/color/image_raw. color: 4 x black image$"):
         extract(bag, tmp_path / "data", {"color": COLOR})
+
+
+def test_the_index_lists_every_frame_set(tmp_path: Path) -> None:
+    recorded = [each for each in frames(4) if (each.topic, each.time_ns) != (DEPTH, START_NS + 105 * MS)]
+    late = image(millimetres(9), "16UC1", stamps(4)[2] + 8 * MS)
+    recorded = [
+        Recorded(DEPTH, each.time_ns, late) if each.time_ns == stamps(4)[2] + 5 * MS else each for each in recorded
+    ]
+    extract(write_bag(tmp_path / "kitchen", recorded + labels(1)), tmp_path / "data", label_topic=LABEL)
+    folder = tmp_path / "data/kitchen"
+    found = entries(folder)
+    assert list(found) == stamps(4)
+    for stamp, entry in found.items():
+        files = {name: entry[name] for name in ("color", "depth", "label") if entry.get(name)}
+        assert files == {name: f"{name}/{stamp}.png" for name in files}
+        assert entry["sha256"] == {
+            name: hashlib.sha256((folder / file).read_bytes()).hexdigest() for name, file in files.items()
+        }
+        assert entry["recording"] == "kitchen"
+    first, partial, shifted, _ = found.values()
+    assert first["label"]
+    assert first["missing"] == {}
+    assert (partial["depth"], list(partial["missing"])) == (None, ["depth"])
+    assert shifted["offsets_ns"] == {"color": 0, "depth": 8 * MS}
+    samples = read_index(folder / INDEX_FILE)
+    assert [list(sample.images) for sample in samples] == [["color", "depth"], ["color"]] + 2 * [["color", "depth"]]
+    source = yaml.safe_load((folder / SOURCE_FILE).read_text())
+    assert (source["bag"], source["start_ns"], source["topics"]) == ("kitchen", START_NS + 3 * MS, TOPICS)
+    assert source["synchronizer"]["sync_timeout_ns"] == 50 * MS
+    assert source["cameras"]["color"] == {"frame_id": "camera"}
+
+
+def test_another_choice_adds_to_the_index(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "kitchen", frames(41))
+    extract(bag, tmp_path / "data", rate_hz=1)
+    assert sorted(entries(tmp_path / "data/kitchen")) == stamps(41)[::10]
+    later = TimeRange(Moment(3950 * MS, False))
+    extraction = extract(bag, tmp_path / "data", time_range=later)
+    assert extraction.frame_sets == 1
+    assert sorted(entries(tmp_path / "data/kitchen")) == stamps(41)[::10]
+    extract(bag, tmp_path / "data", rate_hz=2)
+    assert sorted(entries(tmp_path / "data/kitchen")) == stems(tmp_path / "data/kitchen/color") == stamps(41)[::5]
+
+
+def test_a_folder_of_the_first_releases_goes_on(tmp_path: Path) -> None:
+    """They wrote no index, and of the settings only the topics."""
+    bag = write_bag(tmp_path / "kitchen", frames(3))
+    extract(bag, tmp_path / "data")
+    folder = tmp_path / "data/kitchen"
+    whole = {name: (folder / name).read_bytes() for name in written(folder)}
+    (folder / INDEX_FILE).unlink()
+    (folder / f"depth/{stamps(3)[2]}.png").unlink()
+    (folder / SOURCE_FILE).write_text(yaml.safe_dump({"start_ns": START_NS + 3 * MS, "topics": TOPICS}))
+    assert extract(bag, tmp_path / "data").written == 1
+    assert {name: (folder / name).read_bytes() for name in written(folder)} == whole
+
+
+def test_a_longer_bag_of_the_same_recording_goes_on(tmp_path: Path) -> None:
+    """Read while it was being written, and again when it was complete."""
+    extract(write_bag(tmp_path / "a/kitchen", frames(3)), tmp_path / "data")
+    extraction = extract(write_bag(tmp_path / "b/kitchen", frames(6)), tmp_path / "data")
+    assert (extraction.frame_sets, extraction.written) == (6, 6)
+    assert sorted(entries(tmp_path / "data/kitchen")) == stamps(6)
+
+
+def test_depth_that_is_compressed_already_is_not_compressed_again(tmp_path: Path) -> None:
+    content = cv2.imencode(".png", millimetres(1), (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes()
+    message = compressed(bytes(12) + content, "16UC1; compressedDepth png", START_NS)
+    bag = write_bag(
+        tmp_path / "bag",
+        [Recorded(COLOR, START_NS, image(rgb(1), "rgb8", START_NS)), Recorded(DEPTH, START_NS, message)],
+    )
+    extract(bag, tmp_path / "data")
+    assert (tmp_path / f"data/bag/depth/{START_NS}.png").read_bytes() == content
+
+
+RIG = {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC}
+
+
+def test_depth_of_a_second_camera_is_registered(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "rig", rig_recording(3))
+    extraction = extract(bag, tmp_path / "data", RIG)
+    assert (extraction.registered, extraction.frame_sets, extraction.written) == (True, 3, 6)
+    true_mm, what = look(COLOR_CAMERA, np.eye(4))
+    for sample in read_index(tmp_path / "data/rig" / INDEX_FILE):
+        images, _ = read_sample(sample)  # of one size
+        error = np.abs(images["depth"] / true_mm.astype(float) - 1)
+        assert np.mean(images["depth"] > 0) > 0.97
+        assert np.median(error[images["depth"] > 0]) < 0.005
+        assert np.mean(error[what == 2] > 0.06) < 0.05
+    source = yaml.safe_load((tmp_path / "data/rig" / SOURCE_FILE).read_text())
+    assert source["depth"] == "registered to color"
+    np.testing.assert_allclose(source["cameras"]["depth_to_color"], DEPTH_TO_COLOR, atol=1e-12)
+    with pytest.raises(DatasetError, match=r"was extracted from .*registered to color.* is .*as recorded"):
+        extract(bag, tmp_path / "data", RIG, depth_as_is=True)
+
+
+def test_depth_that_cannot_be_registered_is_not_written(tmp_path: Path) -> None:
+    recorded = [each for each in rig_recording(3) if each.topic != "/tf_static"]
+    bag = write_bag(tmp_path / "rig", recorded)
+    with pytest.raises(DatasetError, match=r"align_depth\.enable:=true"):
+        extract(bag, tmp_path / "data", RIG)
+    assert not (tmp_path / "data").exists()
+    assert extract(bag, tmp_path / "data", RIG, depth_as_is=True).frame_sets == 3
+    assert read_image(tmp_path / f"data/rig/depth/{START_NS}.png", "depth").shape == (60, 80)
+
+
+def test_depth_of_another_size_than_its_camera_is_missing(tmp_path: Path) -> None:
+    recorded = rig_recording(14)
+    depth = [number for number, each in enumerate(recorded) if each.topic == DEPTH_TOPIC]
+    for number in depth[1:]:
+        stamp = stamps(14)[depth.index(number)]
+        message = in_frame(image(millimetres(number), "16UC1", stamp), DEPTH_FRAME)
+        recorded[number] = Recorded(DEPTH_TOPIC, recorded[number].time_ns, message)
+    extraction = extract(write_bag(tmp_path / "rig", recorded), tmp_path / "data", RIG)
+    # The health check refuses the new size ten times; then it is what the sensor sends.
+    reason = "its camera_info is of images of 80x60, it is 32x24"
+    assert 0 < extraction.dropped["depth", reason] <= extraction.without["depth"] - 9
+    assert entries(tmp_path / "data/rig")[stamps(14)[-1]]["missing"] == {"depth": reason}
+
+
+def test_a_wrong_transform_is_noticed(tmp_path: Path) -> None:
+    recorded = rig_recording(2)
+    away = static_transforms((COLOR_FRAME, DEPTH_FRAME, turned((0, np.pi, 0))))
+    recorded[0] = Recorded("/tf_static", recorded[0].time_ns, away)
+    extraction = extract(write_bag(tmp_path / "rig", recorded), tmp_path / "data", RIG)
+    assert extraction.without == {"depth": 2}
+    assert any("is /tf_static right?" in reason for _, reason in extraction.dropped)
+
+
+def test_what_stands_still_is_kept_once(tmp_path: Path) -> None:
+    """Of six instants only the fourth shows anything new."""
+    recorded = []
+    for stamp, seed in zip(stamps(6), (0, 0, 0, 1, 1, 1), strict=True):
+        recorded.append(Recorded(COLOR, stamp, image(cv2.blur(rgb(seed), (8, 8)), "rgb8", stamp)))
+        recorded.append(Recorded(DEPTH, stamp, image(millimetres(seed), "16UC1", stamp)))
+    extraction = extract(write_bag(tmp_path / "bag", recorded), tmp_path / "data", stillness=0.05)
+    assert stems(tmp_path / "data/bag/color") == [stamps(6)[0], stamps(6)[3]]
+    assert extraction.skipped == {("frame sets", "hardly differ from the last one kept"): 4}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        TimeRange(Moment(5 * 1000 * MS, False), Moment(7 * 1000 * MS, False)),
+        TimeRange(Moment(START_NS + 5 * 1000 * MS, True), Moment(START_NS + 7 * 1000 * MS, True)),
+    ],
+    ids=["offsets", "stamps"],
+)
+def test_a_part_is_what_the_whole_has_there(tmp_path: Path, part: TimeRange) -> None:
+    bag = write_bag(tmp_path / "bag", frames(100))
+    extract(bag, tmp_path / "whole")
+    extraction = extract(bag, tmp_path / "part", time_range=part)
+    assert stems(tmp_path / "part/bag/color") == stamps(20, first=50)
+    whole = entries(tmp_path / "whole/bag")
+    assert entries(tmp_path / "part/bag") == {stamp: whole[stamp] for stamp in stamps(20, first=50)}
+    outside = "outside of the time range"
+    assert extraction.skipped["color messages", outside] + extraction.skipped["frame sets", outside] == 80
+    assert extraction.skipped["color messages", outside] == extraction.skipped["depth messages", outside] >= 38
+
+
+def test_a_part_beyond_the_end_says_so(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", frames(4))
+    with pytest.raises(DatasetError, match=r"no usable frame .* 4 color messages outside of the time range"):
+        extract(bag, tmp_path / "data", time_range=TimeRange(Moment(60 * 1000 * MS, False)))
+
+
+def test_a_recording_that_loops_is_written_once(tmp_path: Path) -> None:
+    again = [Recorded(each.topic, each.time_ns + 3000 * MS, each.message) for each in frames(20)]
+    bag = write_bag(tmp_path / "bag", frames(20) + again)
+    extraction = extract(bag, tmp_path / "data", rate_hz=1)
+    assert stems(tmp_path / "data/bag/color") == sorted(entries(tmp_path / "data/bag")) == stamps(20)[::10]
+    assert extraction.written == 4
+
+
+def test_processes_write_the_same_and_a_broken_bag_stops_no_other(tmp_path: Path) -> None:
+    bags = [write_bag(tmp_path / name, frames(8, first=8 * number)) for number, name in enumerate("abc")]
+    (tmp_path / "b/b.mcap").write_bytes(b"no mcap")
+    content, outcomes = [], []
+    for jobs in (1, 3):
+        output = tmp_path / f"data{jobs}"
+        tasks = [ExtractionTask(bag, bag.name, TOPICS, 16, output) for bag in bags]
+        outcomes.append(list(extract_bags(tasks, jobs)))
+        content.append({name: (output / name).read_bytes() for name in written(output)})
+    assert content[0] == content[1]
+    assert len(content[0]) == 2 * (16 + 2)
+    for first, second, third in outcomes:
+        assert isinstance(second, DatasetError)
+        assert "cannot be read" in str(second)
+        assert isinstance(first, Extraction) and isinstance(third, Extraction)
+        assert (first.frame_sets, third.frame_sets) == (8, 8)
+    assert outcomes[0][0] == outcomes[1][0]

@@ -73,7 +73,7 @@ def test_frames_of_one_stamp_become_one_set_ready_for_the_segmenter() -> None:
         np.testing.assert_array_equal(frame_set.frames["depth"].data, millimetres(number))
 
 
-def test_a_compressed_color_frame_keeps_its_file() -> None:
+def test_a_compressed_frame_keeps_what_was_recorded() -> None:
     stamp = START_NS
     recorded = [
         Recorded(COLOR, stamp, compressed(jpeg(0), "rgb8; jpeg compressed bgr8", stamp)),
@@ -85,7 +85,8 @@ def test_a_compressed_color_frame_keeps_its_file() -> None:
     assert color.compressed is not None
     assert color.compressed.tobytes() == jpeg(0)
     assert isinstance(depth, RecordedFrame)
-    assert depth.compressed is None
+    assert depth.compressed is not None
+    np.testing.assert_array_equal(depth.compressed, recorded[1].message.data)
     np.testing.assert_array_equal(depth.data, millimetres(0))
 
 

@@ -1,0 +1,150 @@
+"""The cameras of a recording, and whether its depth is registered to its color."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3l_core.datasets.bag_reader import Bag, deserialize
+from m3l_core.datasets.camera_model import CameraModel, camera_model
+from m3l_core.datasets.depth_registration import DepthRegistration
+from m3l_core.datasets.static_transforms import frame_name, read_static_transforms
+from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.streaming.frame_decoding import decode_frame
+
+_CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+_TRANSPORT = re.compile(r"/(compressedDepth|compressed)$")
+_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])")
+_LOOKED_AT = 30
+"""Messages: a topic may begin with a broken one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCamera:
+    """Of one image topic."""
+
+    topic: str
+    frame_id: str
+    size: tuple[int, int]
+    """(H, W) of its images."""
+    model: CameraModel | None = None
+    lacking: str = ""
+    """Why there is no model."""
+
+    def __str__(self) -> str:
+        return f"{self.topic} (frame '{self.frame_id}', {self.size[1]}x{self.size[0]})"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCameras:
+    """Of a recording."""
+
+    by_modality: Mapping[str, RecordedCamera] = field(default_factory=dict)
+    """Those whose topic has an image."""
+    registration: DepthRegistration | None = None
+    """What registers depth to color; None if it is so already."""
+
+    def described(self) -> dict[str, Any]:
+        """In words that a file can hold."""
+        content: dict[str, Any] = {
+            name: {"frame_id": camera.frame_id, **({} if camera.model is None else camera.model.intrinsics)}
+            for name, camera in self.by_modality.items()
+        }
+        if self.registration is not None:
+            content["depth_to_color"] = self.registration.depth_to_color.tolist()
+        return content
+
+
+def read_cameras(bag: Bag, topics: Mapping[str, str], depth_as_is: bool = False) -> RecordedCameras:
+    """Look at the first images of a bag, at their camera_info and, if need be, at the static transforms.
+
+    Depth counts as registered where it has the pixels of color (size and K), or its frame_id and size while a
+    camera_info is lacking.
+
+    Args:
+        bag: an open bag.
+        topics: modality (color, depth) -> topic.
+        depth_as_is: depth is taken for registered.
+
+    Raises:
+        DatasetError: depth is not registered and the bag lacks what it takes to do that, or the bag is damaged.
+    """
+    cameras = {
+        modality: camera for modality, topic in topics.items() if (camera := _camera(bag, modality, topic)) is not None
+    }
+    color, depth = cameras.get("color"), cameras.get("depth")
+    if color is None or depth is None or depth_as_is or _registered(color, depth):
+        return RecordedCameras(cameras)
+    lacking = [camera.lacking for camera in (color, depth) if camera.model is None]
+    lacking += [_wrong_size(camera) for camera in (color, depth) if camera.model and camera.model.size != camera.size]
+    pose: NDArray[np.float64] | None = np.eye(4)
+    if color.frame_id != depth.frame_id:
+        pose = read_static_transforms(bag).between(depth.frame_id, color.frame_id)
+        if pose is None:
+            lacking.append(f"no chain of transforms on /tf_static joins '{depth.frame_id}' and '{color.frame_id}'")
+    if lacking or pose is None or color.model is None or depth.model is None:
+        raise _not_registered(bag.path, color, depth, lacking)
+    pose = np.linalg.inv(_in_frame(color.model)) @ pose @ _in_frame(depth.model)
+    return RecordedCameras(cameras, DepthRegistration(depth.model, color.model, pose))
+
+
+def _camera(bag: Bag, modality: str, topic: str) -> RecordedCamera | None:
+    for recorded in islice(bag.messages((topic,)), _LOOKED_AT):
+        try:
+            frame, unreadable = decode_frame(modality, deserialize(recorded))
+        except ImageMessageError:
+            continue
+        if unreadable is None:
+            height, width = frame.data.shape[:2]
+            model = _model(bag, topic)
+            known = (model, "") if isinstance(model, CameraModel) else (None, model)
+            return RecordedCamera(topic, frame_name(frame.frame_id), (height, width), *known)
+    return None
+
+
+def _model(bag: Bag, topic: str) -> CameraModel | str:
+    """The camera of an image topic, or why it is not known."""
+    base = _TRANSPORT.sub("", topic)
+    beside = f"{base.rpartition('/')[0]}/camera_info"  # where image_transport has it
+    if beside not in bag.topics or bag.topics[beside].msgtype != _CAMERA_INFO:
+        return f"{beside} was not recorded"
+    for recorded in islice(bag.messages((beside,)), 1):
+        try:
+            return camera_model(deserialize(recorded), rectified=bool(_RECTIFIED.search(base)))
+        except ImageMessageError as error:
+            return f"{beside}: {error}"
+    return f"{beside} has no message"
+
+
+def _registered(color: RecordedCamera, depth: RecordedCamera) -> bool:
+    if color.model is not None and depth.model is not None:
+        return color.model.same_grid(depth.model)
+    return color.frame_id == depth.frame_id and color.size == depth.size
+
+
+def _in_frame(camera: CameraModel) -> NDArray[np.float64]:
+    """(4, 4): takes points from the camera to its optical frame."""
+    pose = np.eye(4)
+    pose[:3, :3] = camera.rotation
+    return pose
+
+
+def _wrong_size(camera: RecordedCamera) -> str:
+    height, width = (0, 0) if camera.model is None else camera.model.size
+    return f"the camera_info beside {camera.topic} is of images of {width}x{height}"
+
+
+def _not_registered(path: Path, color: RecordedCamera, depth: RecordedCamera, lacking: list[str]) -> DatasetError:
+    return DatasetError(
+        f"{path}: depth on {depth} is not registered to color on {color}, and cannot be: {'; '.join(lacking)}. "
+        "Have the driver register it: RealSense with align_depth.enable:=true, on aligned_depth_to_color/image_raw; "
+        "ZED on depth/depth_registered; OAK with stereo.i_align_depth: true; others by depth_image_proc's register "
+        "node. Or record the camera_info of both and /tf_static. --depth-as-is takes it unregistered"
+    )

@@ -1,0 +1,112 @@
+"""The index of one extracted recording: every frame set with its files, stamps, hashes and what it lacks.
+
+A JSON list with one entry a line, by stamp. An entry is one of ``folder.py``'s, so that ``read_index`` reads it, with
+more: ``stamp_ns`` of the reference frame; ``offsets_ns``, modality -> how much later its own stamp is; ``missing``,
+modality -> why it is null; ``sha256``, field -> hash of its file. The cameras are in source.yaml beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from m3l_core.datasets.indexing import LABEL
+from m3l_core.errors import DatasetError
+from m3l_core.files import replacing_file
+
+INDEX_FILE = "frames.json"
+
+
+class FrameIndex:
+    """Collects entries; ``with`` writes them at its end, whatever ends it, together with those of the former index.
+
+    Meanwhile they lie in a temporary file: the memory does not grow with the recording.
+
+    Args:
+        folder: of the recording.
+
+    Raises:
+        DatasetError: there is an index that cannot be read.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._entries = sqlite3.connect("")  # a temporary database, on disk where it grows
+        self._entries.execute("CREATE TABLE entries (stamp_ns INTEGER PRIMARY KEY, entry TEXT, former INTEGER)")
+        for entry in read_entries(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else ():
+            self._put(entry, former=True)
+
+    def __enter__(self) -> FrameIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._write()
+        finally:
+            self._entries.close()
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Add the entry of a frame set, or replace the one of its stamp."""
+        self._put(entry, former=False)
+
+    def _put(self, entry: dict[str, Any], former: bool) -> None:
+        values = (entry["stamp_ns"], json.dumps(entry), former)
+        self._entries.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", values)
+
+    def _write(self) -> None:
+        if self._entries.execute("SELECT 1 FROM entries").fetchone() is None:
+            return
+        separator = "[\n"
+        with replacing_file(self._folder / INDEX_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for text, former in self._entries.execute("SELECT entry, former FROM entries ORDER BY stamp_ns"):
+                entry = self._with_label(json.loads(text))
+                if former and not all((self._folder / name).is_file() for name in _files(entry)):
+                    continue
+                file.write(separator + json.dumps(entry))
+                separator = ",\n"
+            file.write("\n]\n")
+
+    def _with_label(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The label that lies beside the pictures now, whoever made it."""
+        label = f"{LABEL}/{entry['stamp_ns']}.png"
+        entry.pop(LABEL, None)
+        entry["sha256"].pop(LABEL, None)
+        if (path := self._folder / label).is_file():
+            entry[LABEL] = label
+            entry["sha256"][LABEL] = sha256(path.read_bytes())
+        return entry
+
+
+def read_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of an index that was written here, one after another.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("{"):
+                    entry = json.loads(line.rstrip().rstrip(","))
+                    int(entry["stamp_ns"]), dict(entry["sha256"])
+                    yield entry
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}): remove it, and extract the recording again to have it rebuilt"
+        ) from error
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _files(entry: dict[str, Any]) -> list[str]:
+    return [entry[field] for field in entry["sha256"] if entry.get(field)]

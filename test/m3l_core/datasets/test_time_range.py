@@ -1,0 +1,61 @@
+"""Parts of a recording."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from support.bags import MS, PERIOD_NS, START_NS, stamps
+
+from m3l_core.datasets.arrivals import Arrival
+from m3l_core.datasets.time_range import Moment, TimeRange, parse_moment
+
+S = 1000 * MS
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("0", Moment(0, False)),
+        ("12.5", Moment(12_500_000_000, False)),
+        ("1700000000.123456789", Moment(1_700_000_000_123_456_789, True)),
+        ("1700000000123456789", Moment(1_700_000_000_123_456_789, True)),
+    ],
+)
+def test_a_moment_is_an_offset_or_a_stamp(text: str, moment: Moment) -> None:
+    assert parse_moment(text) == moment
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", ""])
+def test_anything_else_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a number"):
+        parse_moment(text)
+
+
+def test_the_end_is_not_in_it() -> None:
+    part = TimeRange(Moment(2 * S, False), Moment(START_NS + 4 * S, True))
+    assert [number for number in range(6) if part.holds(number * S, START_NS + number * S)] == [2, 3]
+    assert TimeRange().holds(0, 0)
+
+
+@pytest.mark.parametrize("is_stamp", [False, True])
+def test_no_more_is_read_than_is_needed(is_stamp: bool) -> None:
+    """Two seconds before and after: what the synchronizer and the health checks look at."""
+    zero = START_NS if is_stamp else 0
+    part = TimeRange(Moment(zero + 5 * S, is_stamp), Moment(zero + 7 * S, is_stamp))
+    read, skipped = [], Counter[str]()
+
+    def recorded():
+        for number, stamp in enumerate(stamps(200)):
+            read.append(number)
+            yield Arrival(stamp, "color" if number % 2 else "depth", None, stamp)
+
+    needed = part.needed(recorded(), START_NS, {"color": 100, "depth": 100}, lambda name, n: skipped.update({name: n}))
+    assert [(arrival.time_ns - START_NS) // PERIOD_NS for arrival in needed] == list(range(30, 90))
+    assert read == list(range(91))
+    assert skipped == {"color": 70, "depth": 70}
+
+
+def test_no_limit_reads_all() -> None:
+    arrivals = [Arrival(stamp, "color", None, stamp) for stamp in stamps(5)]
+    assert list(TimeRange().needed(iter(arrivals), START_NS, {"color": 5}, lambda name, n: pytest.fail())) == arrivals
