@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m3l_core.datasets.bag_reader import open_bag
-from m3l_core.datasets.bag_topics import choose_topics
+from m3l_core.datasets.bag_topics import NONE, choose_topics
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.datasets.time_range import TimeRange
 from m3l_core.errors import DatasetError
@@ -82,7 +82,7 @@ def prepare_extraction(
     with open_bag(path) as bag:
         try:
             topics = choose_topics(bag.topics, given)
-            labels = {} if settings.label_topic is None else choose_topics(bag.topics, {LABEL: settings.label_topic})
+            labels = {} if settings.label_topic in (None, NONE) else choose_topics(bag.topics, {LABEL: settings.label_topic})
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from error
         messages = sum(bag.topics[topic].msgcount for topic in (*topics.values(), *labels.values()))
