@@ -34,7 +34,7 @@ setup(
             "m3l_demo = m3l_ros.commands:demo",
             "m3l_build_engine = m3l_core.engines.build_engine:main",
             "m3l_check_gpu = m3l_core.engines.check_gpu:main",
-            "m3l_replay = m3l_core.replay.command:main",
+            "m3l_replay = m3l_ros.commands:replay",
         ]
     },
     install_requires=[

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from m3l_core.errors import MissingPackageError, require
+
+if TYPE_CHECKING:
+    from m3l_core.replay.command import OpenLive
 
 
 def segment_node() -> None:
@@ -21,6 +25,23 @@ def demo() -> None:
     from m3l_ros.demo.__main__ import main
 
     main()
+
+
+def replay() -> None:
+    """``m3l_replay``; only with ``--live`` it needs ROS."""
+    from m3l_core.replay.command import main
+
+    try:
+        main(_live_replay)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _live_replay() -> OpenLive:
+    require("rclpy", "ros")
+    from m3l_ros.live_replay.live_replay import open_live_replay
+
+    return open_live_replay
 
 
 def _require_ros() -> None:

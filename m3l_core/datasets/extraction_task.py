@@ -82,7 +82,9 @@ def prepare_extraction(
     with open_bag(path) as bag:
         try:
             topics = choose_topics(bag.topics, given)
-            labels = {} if settings.label_topic in (None, NONE) else choose_topics(bag.topics, {LABEL: settings.label_topic})
+            labels = {}
+            if settings.label_topic not in (None, NONE):
+                labels = choose_topics(bag.topics, {LABEL: settings.label_topic})
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from error
         messages = sum(bag.topics[topic].msgcount for topic in (*topics.values(), *labels.values()))

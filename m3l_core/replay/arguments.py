@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from m3l_core.command_line import positive_number
 from m3l_core.datasets.bag_topics import NONE
@@ -23,6 +24,17 @@ from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.sync_config import SyncConfig
 
 
+class LiveOptions(NamedTuple):
+    """Where the node of a live replay is."""
+
+    attach: bool
+    """Whether it runs already."""
+    domain_id: int | None
+    """ROS domain; None = one of its own, or that of this process where the node runs already."""
+    log_folder: Path | None
+    """For the log of a node that is started; None = it is not kept."""
+
+
 def parse(description: str) -> tuple[argparse.Namespace, list[Scenario]]:
     """Read the command line, and the scenarios that it names.
 
@@ -34,13 +46,18 @@ def parse(description: str) -> tuple[argparse.Namespace, list[Scenario]]:
     arguments = parser.parse_args()
     scenarios = load_scenarios(arguments.scenario or list(SUBSETS))
     try:
-        check_limits(arguments.fail_under, scenarios, bool(arguments.label_topic or arguments.labels))
+        has_truth = bool(arguments.label_topic or arguments.labels)
+        check_limits(arguments.fail_under, scenarios, has_truth, arguments.live)
     except ValueError as error:
         parser.error(f"argument --fail-under: {error}")
     if len(arguments.labels) not in (0, 1, len(arguments.bags)):
         parser.error(f"argument --labels: expected one path, or one for each of {len(arguments.bags)} bags")
     if (arguments.annotate or arguments.rerun) and arguments.output is None:
         parser.error("arguments --annotate and --rerun: expected --output, too")
+    if arguments.live and (arguments.annotate or arguments.rerun or arguments.jobs > 1):
+        parser.error("argument --live: --annotate, --rerun and --jobs are for replays offline")
+    if not arguments.live and (arguments.attach or arguments.domain is not None):
+        parser.error("arguments --attach and --domain: expected --live, too")
     return arguments, scenarios
 
 
@@ -52,6 +69,10 @@ def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
         sensor_timeout_ns=round(arguments.sensor_timeout * 1e9),
     )
     return ReplaySettings(arguments.stamps, sync)
+
+
+def live_options_of(arguments: argparse.Namespace) -> LiveOptions:
+    return LiveOptions(arguments.attach, arguments.domain, arguments.output)
 
 
 def sinks_of(
@@ -113,12 +134,15 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="FOLDER", help="where to write report.json")
     add("--annotate", action="store_true", help="write each run as a bag (MCAP) with its labels to FOLDER/annotated")
     add("--rerun", action="store_true", help="write each run for the Rerun viewer (.rrd) to FOLDER/rerun")
+    add("--live", action="store_true", help="play into the running node over DDS in real time (needs ROS 2)")
+    add("--attach", action="store_true", help="with --live: into the segment_node that runs, not one started for it")
+    add("--domain", type=_domain, metavar="N", help="ROS domain of --live (default: its own; attached: ROS_DOMAIN_ID)")
     add(
         "--fail-under",
         type=_limits,
         default=(),
         metavar="LIMITS",
-        help="such as miou=0.4,gap=0.2,no_color:miou=0.3, for all scenarios or one; gap and waits must not be above. "
+        help="such as miou=0.4,gap=0.2,no_color:miou=0.3, for all scenarios or one; gap and times must not be above. "
         f"Figures: {', '.join((*FIGURES, MM_ROBUST))}",
     )
     return parser
@@ -129,6 +153,13 @@ def _limits(text: str) -> tuple[Limit, ...]:
         return parse_limits(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _domain(text: str) -> int:
+    # Above, the ports of a domain may collide with those that Linux hands out.
+    if not text.isdecimal() or int(text) > 101:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 101, got {text}")
+    return int(text)
 
 
 def _count(text: str) -> int:

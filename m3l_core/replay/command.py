@@ -3,9 +3,12 @@
     m3l_replay bags/kitchen --bundle my_bundle --label-topic /labels --output report
     m3l_replay bags/kitchen --scenario no_depth --output report --annotate
     m3l_replay bags/* --jobs 4 --scenario none intermittent my_scenario.yaml --fail-under rate=9,gap=0.5
+    m3l_replay bags/kitchen --live --scenario none intermittent --output report
 
 Replays each bag under each scenario through the node's own decoding, health checks, synchronizer and model, by the
-bag's clock and as fast as this machine goes. Ends with status 1 if a figure is beyond its limit or a bag is damaged.
+bag's clock and as fast as this machine goes. With --live each is played into the running node over DDS in real time,
+so that the latency of its labels is measured, too, and then replayed offline to compare the labels. Ends with status 1
+if a figure is beyond its limit or a bag is damaged.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -22,22 +26,32 @@ from rich.progress import Progress
 from m3l_core.bundle import BundleDescription, ModelBundle
 from m3l_core.command_line import run
 from m3l_core.engines.engine import load_engine
-from m3l_core.errors import DatasetError
-from m3l_core.replay.arguments import parse, settings_of, sinks_of
+from m3l_core.errors import DatasetError, MissingPackageError
+from m3l_core.replay.arguments import LiveOptions, live_options_of, parse, settings_of, sinks_of
 from m3l_core.replay.console import tables
 from m3l_core.replay.page import write_page
 from m3l_core.replay.preparation import PreparedBag, prepare_bag
+from m3l_core.replay.replay import ReplayResult, replay
 from m3l_core.replay.replay_bags import BagTask, EngineChoice, Outcome, replay_bags
 from m3l_core.replay.report import ReplayReport, to_dict, write_json
 from m3l_core.segmenter import Segmenter
 
+OpenLive = Callable[[EngineChoice, LiveOptions], AbstractContextManager[Callable[..., ReplayResult]]]
+"""Gives what replays as ``replay`` does, but through the running node."""
 
-def main() -> None:
-    run(_main)
+
+def main(live: Callable[[], OpenLive] | None = None) -> None:
+    """Entry point of ``m3l_replay``; ``live`` loads what ``--live`` needs, which is not in this package."""
+    run(lambda: _main(live))
 
 
-def _main() -> None:
+def _main(live: Callable[[], OpenLive] | None) -> None:
     arguments, scenarios = parse(__doc__ or "")
+    open_live = None
+    if arguments.live:
+        if live is None:
+            raise MissingPackageError("--live needs m3l_ros: install it anew, or call m3l_ros.commands.replay")
+        open_live = live()  # before the work: it may be that ROS is missing
     if arguments.output is not None:
         _make_folder(arguments.output)
     bundle = ModelBundle.load(arguments.bundle)
@@ -53,8 +67,9 @@ def _main() -> None:
     jobs = min(arguments.jobs, len(bags))
     load = choice if jobs > 1 else lambda: segmenter
     settings = settings_of(arguments)
-    tasks = [BagTask(bag, tuple(scenarios), settings, load, sinks) for bag in bags]
-    outcomes = _replay(tasks, jobs, console)
+    with nullcontext(replay) if open_live is None else open_live(choice, live_options_of(arguments)) as play:
+        tasks = [BagTask(bag, tuple(scenarios), settings, load, sinks, play) for bag in bags]
+        outcomes = _replay(tasks, jobs, console)
     limits = arguments.fail_under
     report = ReplayReport(described, name, engine.precision, settings, scenarios, bags, outcomes, limits)
 

@@ -8,6 +8,9 @@ from m3l_core.replay.figures import figures_of, mm_robust_of
 from m3l_core.replay.measures import Measures
 from m3l_core.replay.report import ReplayReport
 
+_LAG_S = 0.1
+"""What is played later than this is no robot's recording any more."""
+
 
 def tables(report: ReplayReport) -> list[Table]:
     """A row per scenario; then, where messages were dropped, which and why."""
@@ -22,32 +25,35 @@ def _scenarios(report: ReplayReport, totals: dict[str, Measures]) -> Table:
         title=f"{report.bundle.name}, {report.engine} {report.precision}, {names}",
         caption="stock: what an ApproximateTimeSynchronizer would have passed on for labelling",
     )
-    shown = ["rate", "gap", "complete", "miou", "agreement", "consistency"]
+    shown = ["rate", "gap", "complete", "miou", "agreement", "consistency", "equal"]
     figures = {name: figures_of(measures) for name, measures in totals.items()}
     shown = [name for name in shown if any(found[name] is not None for found in figures.values())]
+    duration = "latency" if any(measures.live for measures in totals.values()) else "wait"
     table.add_column("scenario")
-    heads = {"rate": "rate\n(Hz)", "gap": "longest\ngap (s)", "miou": "mIoU"}
+    heads = {"rate": "rate\n(Hz)", "gap": "longest\ngap (s)", "miou": "mIoU", "equal": "as\noffline"}
     for head in (
         "labels",
-        "wait p50/95/99\n(ms)",
+        f"{duration} p50/95/99\n(ms)",
         *(heads.get(name, name) for name in shown),
         "stock\n(Hz)",
         "its longest\ngap (s)",
     ):
         table.add_column(head, justify="right")
     for name, measures in totals.items():
-        waits = (figures[name][f"wait_p{percent}"] for percent in (50, 95, 99))
+        durations = (figures[name][f"{duration}_p{percent}"] for percent in (50, 95, 99))
         stock = measures.stock
         table.add_row(
             name,
             str(measures.delivery.number),
-            "/".join(_text(wait, 1e3, 0) for wait in waits),
+            "/".join(_text(seconds, 1e3, 0) for seconds in durations),
             *(_text(figures[name][figure], digits=1 if figure == "rate" else 3) for figure in shown),
             _text(None if stock is None else stock.rate_hz, digits=1),
             _text(None if stock is None else stock.longest_gap_ns / 1e9),
         )
     if (robust := mm_robust_of(totals)) is not None:
         table.caption = f"MM-Robust {robust[0]:.3f}; {table.caption}"
+    if (lag_s := max((m.live.longest_lag_ns / 1e9 for m in totals.values() if m.live), default=0.0)) > _LAG_S:
+        table.caption = f"messages were published up to {lag_s:.1f} s late: this machine is too slow; {table.caption}"
     return table
 
 

@@ -20,12 +20,16 @@ class Figure:
     of: Callable[[Measures], float | None]
     more_is_better: bool = True
     needs: str = ""
-    """What there must be to measure it: ``truth``, or ``full``: the run without faults."""
+    """What there must be to measure it: ``truth``, ``full``: the run without faults, or ``live``: a node."""
 
 
 def _miou(measures: Measures) -> float | None:
     value = measures.scores.confusion.mean_iou()
     return None if math.isnan(value) else value
+
+
+def _latency(percent: float) -> Callable[[Measures], float | None]:
+    return lambda measures: None if measures.live is None else measures.live.latency.percentile_s(percent)
 
 
 FIGURES: dict[str, Figure] = {
@@ -42,6 +46,15 @@ FIGURES: dict[str, Figure] = {
     ),
     "wait_p95": Figure("the same, 95th percentile", lambda m: m.waits.percentile_s(95), more_is_better=False),
     "wait_p99": Figure("the same, 99th percentile", lambda m: m.waits.percentile_s(99), more_is_better=False),
+    "latency_p50": Figure(
+        "latency of a live replay [s], median: from the publishing of the image whose stamp the labels bear (of color, "
+        "if both do) to the arrival of the labels",
+        _latency(50),
+        more_is_better=False,
+        needs="live",
+    ),
+    "latency_p95": Figure("the same, 95th percentile", _latency(95), more_is_better=False, needs="live"),
+    "latency_p99": Figure("the same, 99th percentile", _latency(99), more_is_better=False, needs="live"),
     "complete": Figure("share of the frame sets that have every modality", lambda m: m.complete_share),
     "miou": Figure("mean IoU over the classes, from one confusion matrix of all labelled frames", _miou, needs="truth"),
     "accuracy": Figure(
@@ -55,6 +68,11 @@ FIGURES: dict[str, Figure] = {
     "consistency": Figure(
         "share of pixels labelled as in the set that left before, where both are of one size and at most 1 s apart",
         lambda m: m.scores.consistency.value,
+    ),
+    "equal": Figure(
+        "share of the frames labelled by the node and offline from the same images whose labels are equal to the byte",
+        lambda m: None if m.live is None else m.live.equal_share,
+        needs="live",
     ),
 }
 MM_ROBUST = "mm_robust"
@@ -111,14 +129,21 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
-def check_limits(limits: Sequence[Limit], scenarios: Sequence[Scenario], has_truth: bool) -> None:
+def check_limits(
+    limits: Sequence[Limit], scenarios: Sequence[Scenario], has_truth: bool, is_live: bool = False
+) -> None:
     """Find out before the work what will not be measured.
 
     Raises:
         ValueError: a limit is to a scenario that is not replayed, or to a figure that cannot be measured.
     """
     names = {scenario.name for scenario in scenarios}
-    has = {"": True, "truth": has_truth, "full": any(not scenario.faults for scenario in scenarios)}
+    has = {
+        "": True,
+        "truth": has_truth,
+        "full": any(not scenario.faults for scenario in scenarios),
+        "live": is_live,
+    }
     for limit in limits:
         if limit.scenario and limit.scenario not in names:
             raise ValueError(f"{limit}: the scenario is not among those replayed: {', '.join(sorted(names))}")
@@ -126,7 +151,11 @@ def check_limits(limits: Sequence[Limit], scenarios: Sequence[Scenario], has_tru
             raise ValueError(f"{limit} needs the scenarios {', '.join(SUBSETS)}")
         needs = "truth" if limit.figure == MM_ROBUST else FIGURES[limit.figure].needs
         if not has[needs]:
-            wanted = {"truth": "ground truth (a label topic or label files)", "full": "a scenario without faults"}
+            wanted = {
+                "truth": "ground truth (a label topic or label files)",
+                "full": "a scenario without faults",
+                "live": "--live",
+            }
             raise ValueError(f"{limit} needs {wanted[needs]}")
 
 

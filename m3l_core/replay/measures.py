@@ -37,23 +37,56 @@ class ModalityCounts:
 
 
 @dataclass
+class LiveMeasures:
+    """What only a replay through the running node has."""
+
+    latency: DurationHistogram = field(default_factory=DurationHistogram)
+    """From the publishing of the image whose stamp the labels bear (of color, if both do) to the labels' arrival."""
+    replaced_sets: int = 0
+    """Frame sets that newer ones replaced while the engine was busy."""
+    compared: int = 0
+    """Frames labelled by the node and offline."""
+    equal: int = 0
+    """Those with labels that are equal to the byte."""
+    other_images: int = 0
+    """Those with labels that are equal to what other images near that stamp give: the node's frame set was another."""
+    longest_lag_ns: int = 0
+    """How late a message was published at most: by more than a moment where this machine is too slow to play."""
+
+    @property
+    def equal_share(self) -> float | None:
+        """Of the frames labelled from the same images."""
+        same_images = self.compared - self.other_images
+        return self.equal / same_images if same_images else None
+
+    def merge(self, other: LiveMeasures) -> None:
+        self.latency.merge(other.latency)
+        self.replaced_sets += other.replaced_sets
+        self.compared += other.compared
+        self.equal += other.equal
+        self.other_images += other.other_images
+        self.longest_lag_ns = max(self.longest_lag_ns, other.longest_lag_ns)
+
+
+@dataclass
 class Measures:
     """Of one run or of several."""
 
     scores: LabelScores
     modalities: dict[str, ModalityCounts]
     delivery: Delivery = field(default_factory=Delivery)
-    """Of labels, by when their frame sets leave the synchronizer."""
+    """Of labels, by when their frame sets leave the synchronizer; of a live run by when the labels arrive."""
     stock: Delivery | None = None
     """Of the sets of a stock ApproximateTimeSynchronizer; None where there is but one topic to synchronize."""
     waits: DurationHistogram = field(default_factory=DurationHistogram)
-    """From the arrival of a set's reference frame to the set leaving the synchronizer."""
+    """From the arrival of a set's reference frame to the set leaving the synchronizer; none in a live run."""
     complete_sets: int = 0
     partial_sets: int = 0
     unlabelled_sets: int = 0
     """Those without any modality of the bundle."""
     resets: int = 0
     """How often the synchronizer began anew."""
+    live: LiveMeasures | None = None
 
     @property
     def complete_share(self) -> float | None:
@@ -73,6 +106,9 @@ class Measures:
         self.partial_sets += other.partial_sets
         self.unlabelled_sets += other.unlabelled_sets
         self.resets += other.resets
+        if other.live is not None:
+            self.live = self.live or LiveMeasures()
+            self.live.merge(other.live)
 
 
 def merged(parts: list[Measures], num_classes: int) -> Measures:

@@ -55,6 +55,8 @@ def _measured(report: Report, scenarios: Sequence[Report], rows: Sequence[Figure
         f'<div class="columns"><div class="stack">{score_bars(report)}{class_iou(report)}</div>'
         f"{confusion_matrices(report)}</div>",
         worst_frames(report),
+        _live(scenarios),
+        _durations(scenarios, "latency_histogram", "latency", "Latency from an image to its labels"),
         _durations(scenarios, "wait_histogram", "wait", "Sync wait"),
     ]
 
@@ -177,6 +179,22 @@ def _durations(scenarios: Sequence[Report], key: str, figure: str, title: str) -
         parts.append(f'<div><h3>{escape(scenario["name"])} <span class="quiet">{told}</span></h3>{chart}</div>')
     note = "Share of the frame sets; dashed: the percentiles"
     return card(title, joined("columns several", parts), note, "wide")
+
+
+def _live(scenarios: Sequence[Report]) -> str:
+    """The node's labels beside those of the same replays offline."""
+    heads = ["scenario", "labelled both ways", "equal", "from other images", "sets replaced", "messages late by [s]"]
+    counted = ("frames_labelled_offline_too", "equal", "from_other_images", "replaced_sets")
+    rows = [
+        [scenario["name"], *(str(live[key]) for key in counted), number(live["longest_lag_s"])]
+        for scenario in scenarios
+        if (live := scenario["measures"]["live"]) is not None
+    ]
+    note = (
+        "From other images: a message came earlier or later than it was recorded, and another frame set was made. "
+        "Replaced: by newer sets while the engine was busy. Late: at most, where this machine is too slow to play"
+    )
+    return card("Labels of the node and offline", table(heads, rows), note, "wide") if rows else ""
 
 
 def _bags(report: Report) -> str:

@@ -25,6 +25,7 @@ from m3l_core.replay.state_timeline import StateTimeline
 from m3l_core.replay.timing import DeliveryMeter, Gap
 from m3l_core.replay.worst_frames import WorstFrame
 from m3l_core.segmenter import Segmenter
+from m3l_core.streaming.modality_stream import ModalityReport
 from m3l_core.streaming.sensor_health import HealthThresholds
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -161,7 +162,7 @@ class _Run:
             Moment(
                 now_ns - self._log.start_ns,
                 origin.recorded_stamp_ns,
-                self._half_a_period(frame_set.reference),
+                label_distance_ns(self.frames.synchronizer.report()[frame_set.reference], self._settings.sync),
                 origin.edited,
             ),
         )
@@ -213,11 +214,11 @@ class _Run:
     def _begin_timelines(self) -> dict[str, StateTimeline]:
         return {name: StateTimeline(self._settings.sync, self._log.start_ns) for name in self._topics}
 
-    def _half_a_period(self, reference: str) -> int:
-        """How far a label may be from a frame: so that it belongs to this one and to no other."""
-        period_ns = self.frames.synchronizer.report()[reference].period_ns
-        longest_ns = self._settings.sync.approx_sync_max_interval_ns
-        return longest_ns if period_ns is None else min(longest_ns, period_ns // 2)
+
+def label_distance_ns(reference: ModalityReport, config: SyncConfig) -> int:
+    """How far a label may be from a reference frame: so that it belongs to this one and to no other."""
+    longest_ns, period_ns = config.approx_sync_max_interval_ns, reference.period_ns
+    return longest_ns if period_ns is None else min(longest_ns, period_ns // 2)
 
 
 def _listing(topics: Mapping[str, str]) -> str:

@@ -50,6 +50,8 @@ class BagTask:
     """Equal ones give equal segmenters, one of which a process keeps."""
     sinks: tuple[OpenSink, ...] = ()
     """Opened for each scenario."""
+    replay: Callable[..., ReplayResult] = replay
+    """Plays it under one of them, with the arguments of ``replay``."""
 
 
 def replay_bags(
@@ -106,7 +108,7 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
                 makes_full = number == 0 and not scenario.faults and len(full_first) > 1
                 run = RunInfo(bag.name, scenario.name, task.bag.topics, segmenter.description)
                 with ExitStack() as opened:
-                    results[scenario.name] = replay(
+                    results[scenario.name] = task.replay(
                         bag,
                         task.bag.topics,
                         segmenter,

@@ -1,4 +1,7 @@
-"""What replays have found, as report.json: all that a page about it needs, and nothing that depends on their speed."""
+"""What replays have found, as report.json: all that a page about it needs.
+
+Of replays offline nothing in it depends on their speed.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.replay.comparisons import Yardstick
 from m3l_core.replay.figures import FIGURES, Limit, failures, figures_of, mm_robust_of
-from m3l_core.replay.measures import Measures, ModalityCounts, merged
+from m3l_core.replay.measures import LiveMeasures, Measures, ModalityCounts, merged
 from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings
 from m3l_core.replay.replay_bags import Outcome
 from m3l_core.replay.scenario import Scenario
-from m3l_core.replay.timing import Delivery
+from m3l_core.replay.timing import Delivery, DurationHistogram
 from m3l_core.replay.worst_frames import WorstFrame, worst_of
 
 _COMPARED_WITH: dict[Yardstick, str] = {
@@ -163,7 +166,7 @@ def _run(result: ReplayResult, described: BundleDescription) -> dict[str, Any]:
 
 
 def _measures(measures: Measures, described: BundleDescription) -> dict[str, Any]:
-    scores, waits = measures.scores, measures.waits
+    scores, live = measures.scores, measures.live
     known = scores.accuracy.frames > 0
     iou = zip(described.labels.names, scores.confusion.iou().tolist(), strict=True)
     return {
@@ -175,7 +178,9 @@ def _measures(measures: Measures, described: BundleDescription) -> dict[str, Any
             "unlabelled": measures.unlabelled_sets,
         },
         "synchronizer_resets": measures.resets,
-        "wait_histogram": [[step * waits.STEP_NS / 1e9, waits.counts[step]] for step in sorted(waits.counts)],
+        "wait_histogram": _histogram(measures.waits),
+        "latency_histogram": [] if live is None else _histogram(live.latency),
+        "live": None if live is None else _live(live),
         "modalities": {name: _modality(counts) for name, counts in measures.modalities.items()},
         "frames_compared": {
             "truth": scores.accuracy.frames,
@@ -184,6 +189,20 @@ def _measures(measures: Measures, described: BundleDescription) -> dict[str, Any
         },
         "iou": {name: None if math.isnan(value) else value for name, value in iou} if known else None,
         "confusion_matrix": scores.confusion.counts.tolist() if known else None,
+    }
+
+
+def _histogram(durations: DurationHistogram) -> list[list[float]]:
+    return [[step * durations.STEP_NS / 1e9, durations.counts[step]] for step in sorted(durations.counts)]
+
+
+def _live(live: LiveMeasures) -> dict[str, float]:
+    return {
+        "replaced_sets": live.replaced_sets,
+        "frames_labelled_offline_too": live.compared,
+        "equal": live.equal,
+        "from_other_images": live.other_images,
+        "longest_lag_s": live.longest_lag_ns / 1e9,
     }
 
 

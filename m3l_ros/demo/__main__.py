@@ -19,10 +19,11 @@ from rich.table import Table
 from m3l_core.bundle import ModelBundle
 from m3l_core.errors import M3LError
 from m3l_core.shipped import shipped_bundle, shipped_recording
-from m3l_ros.demo.node_process import running_node
-from m3l_ros.demo.play import Observations, open_stage
+from m3l_ros.demo.play import TOPICS, Stage
 from m3l_ros.demo.recording import Instant, read_recording
 from m3l_ros.demo.report import results_table, score, write_picture, write_report
+from m3l_ros.node_client import node_client
+from m3l_ros.node_process import running_node
 
 NODE_PARAMETERS = {
     "autostart": "true",
@@ -58,20 +59,20 @@ def run(arguments: argparse.Namespace) -> None:
     console.print(f"starting segment_node with {bundle.folder.name} (log: {arguments.output / 'node.log'}) ...")
     with (
         running_node(parameters, arguments.domain, arguments.output / "node.log") as check,
-        open_stage(arguments.domain) as stage,
+        node_client("m3l_demo", arguments.domain, TOPICS, check) as client,
     ):
-        stage.wait_until_ready(check)
-        accounts = stage.seen.accounts
+        stage = Stage(client)
+        stage.wait_until_ready()
+        accounts = stage.accounts
         engine = f"{accounts.get('engine')} {accounts.get('precision')}"
         console.print(f"engine {engine}; playing {arguments.recording.name}")
-        display = _Display(console, stage.seen)
+        display = _Display(console, stage)
         with display.live:
             for instant in stage.play(instants):
-                check()
                 display.show(instant)
             stage.wait_for_last_mask(instants[-1].stamp_ns)
-        masks = dict(stage.seen.masks)
-        accounts = dict(stage.seen.accounts)
+        masks = dict(stage.masks)
+        accounts = stage.accounts
     labels = bundle.description.labels
     results = score(instants, masks, len(labels))
     write_report(arguments.output / "report.json", results, accounts)
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
 class _Display:
     """A live table on a terminal; elsewhere a line whenever something changes."""
 
-    def __init__(self, console: Console, seen: Observations) -> None:
+    def __init__(self, console: Console, seen: Stage) -> None:
         self._console = console
         self._seen = seen
         self._last: tuple[str, ...] = ()

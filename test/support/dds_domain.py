@@ -15,6 +15,19 @@ _LOCKS = Path(tempfile.gettempdir()) / f"m3l_ros_test_domains_{os.getuid()}"
 _next = itertools.count(os.getpid() * 17)
 
 
+def processes_of(domain: int) -> list[int]:
+    """Processes that have been started for a domain."""
+    marker = f"ROS_DOMAIN_ID={domain}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
 @contextmanager
 def own_domain() -> Iterator[int]:
     """A domain id that no other test on this machine uses meanwhile."""

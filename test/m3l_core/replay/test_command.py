@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ from support.bags import (
 from support.replays import BrightnessEngine, labelled_frames
 
 from m3l_core.replay import command
+from m3l_core.replay.arguments import LiveOptions
+from m3l_core.replay.measures import LiveMeasures
 from m3l_core.replay.page import to_html
+from m3l_core.replay.replay import ReplayResult, replay
+from m3l_core.replay.replay_bags import EngineChoice
 
 COUNT = 12
 
@@ -110,6 +115,53 @@ def test_topics_scenarios_and_settings_are_as_they_are_given(
     assert alone.report["scenarios"][0]["measures"]["stock_synchronizer"] is None
 
 
+def test_what_is_replayed_live_is_told_apart(
+    kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    @contextmanager
+    def open_live(engine: EngineChoice, options: LiveOptions) -> Iterator[Callable[..., ReplayResult]]:
+        asked.append((engine.num_threads, options))
+        yield played
+
+    def played(*arguments: Any, **others: Any) -> ReplayResult:
+        result = replay(*arguments, **others)
+        result.measures.live = LiveMeasures(compared=12, equal=11, other_images=1, longest_lag_ns=10**9)
+        result.measures.live.latency.add(70 * 10**6)
+        return result
+
+    monkeypatch.setattr(command, "load_engine", lambda *arguments: BrightnessEngine())
+    options = ["--live", "--attach", "--threads", "3", "--scenario", "none", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["m3l_replay", str(kitchen), *options])
+    command.main(lambda: open_live)
+    assert asked == [(3, LiveOptions(True, None, tmp_path))]
+    shown = capsys.readouterr().out
+    assert "latency p50/95/99" in shown
+    assert "70/70/70" in shown
+    assert "up to 1.0 s late" in shown
+    report = json.loads((tmp_path / "report.json").read_text())
+    (scenario,) = report["scenarios"]
+    assert scenario["measures"]["latency_histogram"] == [[0.07, 1]]
+    assert scenario["measures"]["live"] == {
+        "replaced_sets": 0,
+        "frames_labelled_offline_too": 12,
+        "equal": 11,
+        "from_other_images": 1,
+        "longest_lag_s": 1,
+    }
+    assert (scenario["figures"]["latency_p95"], scenario["figures"]["equal"]) == (0.07, 1)
+    page = to_html(report)
+    assert "Labels of the node and offline" in page
+    assert "Latency from an image to its labels" in page
+
+
+def test_a_live_replay_needs_what_plays(replayed: Callable[..., Ended], kitchen: Path) -> None:
+    ended = replayed(kitchen, "--live")
+    assert (ended.status, ended.report) == (1, None)
+    assert "--live needs m3l_ros" in ended.error
+
+
 def test_a_figure_beyond_its_limit_fails(replayed: Callable[..., Ended], kitchen: Path) -> None:
     limits = "rate=9,no_color:gap=0.6,complete=0"
     assert replayed(kitchen, "--fail-under", limits).status == 0
@@ -131,6 +183,10 @@ def test_a_figure_beyond_its_limit_fails(replayed: Callable[..., Ended], kitchen
         (("--labels", "a", "b", "c"), "expected one path, or one for each of 1 bags"),
         (("--threads", "-1"), "expected a whole number"),
         (("--sync-timeout", "0"), "expected a positive number"),
+        (("--live", "--jobs", "2"), "argument --live: --annotate, --rerun and --jobs are for replays offline"),
+        (("--attach",), "expected --live, too"),
+        (("--live", "--domain", "102"), "expected a whole number from 0 to 101, got 102"),
+        (("--fail-under", "equal=1"), "equal needs --live"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_work(

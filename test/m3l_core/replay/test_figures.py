@@ -7,7 +7,7 @@ import pytest
 
 from m3l_core.replay.figures import FIGURES, Limit, check_limits, failures, figures_of, mm_robust_of, parse_limits
 from m3l_core.replay.label_scores import LabelScores
-from m3l_core.replay.measures import Measures
+from m3l_core.replay.measures import LiveMeasures, Measures, merged
 from m3l_core.replay.scenario import Scenario
 from m3l_core.replay.timing import Delivery
 
@@ -51,6 +51,7 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
         ("dark:gap=1", ALL, "dark:gap: the scenario is not among those replayed: no_color, no_depth, none"),
         ("mm_robust=0.4", ALL[:2], "needs the scenarios none, no_color, no_depth"),
         ("agreement=0.4", ALL[1:], "needs a scenario without faults"),
+        ("latency_p99=0.1", ALL, "latency_p99 needs --live"),
     ],
 )
 def test_what_will_not_be_measured_is_refused_before_the_work(text: str, scenarios: list[Scenario], why: str) -> None:
@@ -60,7 +61,7 @@ def test_what_will_not_be_measured_is_refused_before_the_work(text: str, scenari
 
 def test_what_will_be_measured_is_not_refused() -> None:
     limits = parse_limits(",".join(f"{name}=1" for name in (*FIGURES, "mm_robust", "no_depth:gap")))
-    check_limits(limits, ALL, has_truth=True)
+    check_limits(limits, ALL, has_truth=True, is_live=True)
 
 
 def test_figures_fail_on_the_wrong_side_of_their_limit() -> None:
@@ -100,3 +101,18 @@ def test_mm_robust_is_the_mean_over_the_subsets_of_the_sensors() -> None:
     assert found[0] == pytest.approx(1.25 / 3)
     assert mm_robust_of({name: totals[name] for name in ("none", "no_color")}) is None
     assert failures(parse_limits("mm_robust=0.5"), ALL, totals) == ["mm_robust is 0.4167, expected at least 0.5"]
+
+
+def test_figures_of_live_replays_are_of_their_sum() -> None:
+    parts = [measures(), measures()]
+    assert figures_of(parts[0])["latency_p50"] is figures_of(parts[0])["equal"] is None
+    for part, latencies_ms in zip(parts, ((20, 30), (40, 50, 60)), strict=True):
+        part.live = LiveMeasures(replaced_sets=1, compared=10, equal=8, other_images=1)
+        for latency in latencies_ms:
+            part.live.latency.add(latency * 10**6)
+    total = merged(parts, 2)
+    assert total.live is not None and total.live.replaced_sets == 2
+    found = figures_of(total)
+    assert (found["latency_p50"], found["latency_p99"]) == (0.04, 0.06)
+    assert found["equal"] == 16 / 18
+    assert parts[0].live is not None and parts[0].live.compared == 10

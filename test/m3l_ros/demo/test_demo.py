@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 import pytest
-from support.dds_domain import own_domain
+from support.dds_domain import own_domain, processes_of
 
 pytest.importorskip("rclpy", reason="needs rclpy: ROS 2, or pip install 'm3l_ros[ros]'")
 pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
@@ -40,19 +40,6 @@ def start_demo(domain: int, output: Path, *options: str) -> subprocess.Popen[str
         cwd=output.parent,
         start_new_session=True,
     )
-
-
-def processes_of(domain: int) -> list[int]:
-    """Processes that live in the domain."""
-    marker = f"ROS_DOMAIN_ID={domain}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_labels_go_on_while_a_stock_synchronizer_would_give_none(domain: int, tmp_path: Path) -> None:

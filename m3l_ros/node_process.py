@@ -25,7 +25,7 @@ def running_node(parameters: Mapping[str, str], domain_id: int, log: Path) -> It
         command += ["-p", f"{name}:={text}"]
     environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "RCUTILS_COLORIZED_OUTPUT": "0"}
     with log.open("w", encoding="utf-8") as output:
-        # A session of its own: a Ctrl-C in the terminal reaches the demo, which then stops the node in order.
+        # A session of its own: a Ctrl-C in the terminal reaches the program here, which then stops the node in order.
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
