@@ -72,6 +72,8 @@ setup(
         # Needs Python 3.11.
         "rerun": ["rerun-sdk>=0.41; python_version >= '3.11'"],
         "hub": ["huggingface_hub>=0.20"],
+        # With the client that ray:// needs. Each kind of object storage has a package of its own, such as s3fs.
+        "fleet": ["ray[client]>=2.9", "fsspec>=2023.9"],
         "datasets": ["scipy>=1.10", "h5py>=3.8"],
         "test": ["pytest>=7.4", "pytest-timeout", "hypothesis", "mypy", "ruff", "types-PyYAML"],
     },

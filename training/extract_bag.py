@@ -3,6 +3,7 @@
 
     python training/extract_bag.py bags/kitchen bags/hall --output data --rate 2 --stillness 0.02
     python training/extract_bag.py bags/kitchen --output data --color /front/rgb --depth /front/depth --end 90
+    python training/extract_bag.py s3://fleet/bags/kitchen s3://fleet/bags/hall --output s3://fleet/data --ray auto
 
 Every bag becomes data/NAME/color and data/NAME/depth with a file for each frame set, named after its stamp, and
 data/NAME/frames.json, which lists them. Depth that is not registered to color is registered, by the camera_info and
@@ -15,7 +16,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from rich.console import Console
 from rich.progress import Progress
@@ -25,8 +27,11 @@ from m3l_core.command_line import positive, positive_number, run
 from m3l_core.datasets.bag_extraction import Extraction, extract_bags
 from m3l_core.datasets.bag_frames import MODALITIES
 from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask, prepare_extraction
+from m3l_core.datasets.stored_bags import bag_name, extract_stored_bag
 from m3l_core.datasets.time_range import Moment, TimeRange, parse_moment
 from m3l_core.errors import DatasetError
+from m3l_core.fleet import spread
+from m3l_core.remote_files import Location, absolute, joined, location, make_folder
 from m3l_core.streaming.sync_config import SyncConfig
 
 
@@ -35,14 +40,9 @@ def main() -> None:
     console = Console()
     table = Table("recording", "frame sets", *(f"without {name}" for name in MODALITIES), "labels", "files written")
     problems: list[str] = []
+    is_here = arguments.ray is None and not any(isinstance(each, str) for each in (*arguments.bags, arguments.output))
     with Progress(console=console) as progress:
-        tasks = _prepare(arguments, progress, problems)
-        shown = progress.add_task("messages", total=sum(task.messages for task in tasks))
-        outcomes = extract_bags(tasks, min(arguments.jobs, len(tasks)), lambda number: progress.advance(shown, number))
-        done = 0
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            done += task.messages
-            progress.update(shown, completed=done)
+        for outcome in (_extract if is_here else _extract_stored)(arguments, progress, problems):
             if isinstance(outcome, DatasetError):
                 problems.append(str(outcome))
                 continue
@@ -55,10 +55,49 @@ def main() -> None:
         sys.exit("\n".join(f"extract_bag: {problem}" for problem in problems))
 
 
+def _extract(
+    arguments: argparse.Namespace, progress: Progress, problems: list[str]
+) -> Iterator[Extraction | DatasetError]:
+    tasks = _prepare(arguments, progress, problems)
+    shown = progress.add_task("messages", total=sum(task.messages for task in tasks))
+    outcomes = extract_bags(tasks, min(arguments.jobs, len(tasks)), lambda number: progress.advance(shown, number))
+    done = 0
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        done += task.messages
+        progress.update(shown, completed=done)
+        yield outcome
+
+
+def _extract_stored(
+    arguments: argparse.Namespace, progress: Progress, problems: list[str]
+) -> Iterator[Extraction | DatasetError]:
+    """Bags that are looked at only where the work is done."""
+    output = absolute(arguments.output)
+    if isinstance(output, str):
+        make_folder(output)
+    bags: dict[str, Location] = {}
+    for bag in map(absolute, arguments.bags):
+        name = bag_name(bag)
+        if name in bags:
+            problems.append(_clash(bag, bags[name], joined(output, name)))
+        else:
+            bags[name] = bag
+    threads = 1 if arguments.ray is not None else _threads(arguments)
+    work = partial(extract_stored_bag, output, _given(arguments), _settings(arguments), threads)
+    outcomes = spread(work, list(bags.values()), arguments.ray, min(arguments.jobs, len(bags)))
+    for outcome in progress.track(outcomes, total=len(bags), description="bags"):
+        if isinstance(outcome, DatasetError):
+            yield outcome
+        else:
+            _report_topics(outcome.extraction.name, outcome.topics, arguments, progress)
+            yield outcome.extraction
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="folder or file of a bag")
-    parser.add_argument("--output", type=Path, required=True, help="data folder")
+    where = "a path, or a URL such as s3://bucket/bags/hall"
+    parser.add_argument("bags", nargs="+", type=location, metavar="BAG", help=f"folder or file of a bag: {where}")
+    parser.add_argument("--output", type=location, required=True, help="data folder: the same")
     parser.add_argument("--color", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
     parser.add_argument("--depth", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
     parser.add_argument("--label", metavar="TOPIC", help="mono8 images of class ids with the stamps of the frames")
@@ -79,13 +118,40 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--sync-timeout", type=positive_number, default=0.05, help="the node's sync_timeout [s]")
     parser.add_argument("--jobs", type=positive, default=_cores(), help="bags at a time (default: the cores)")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="work on a Ray cluster, a core for each bag: 'auto', HOST:PORT or ray://HOST:PORT; paths must be the same "
+        "on its machines",
+    )
     return parser.parse_args()
 
 
 def _prepare(arguments: argparse.Namespace, progress: Progress, problems: list[str]) -> list[ExtractionTask]:
     """What is to be done; a bag that cannot be read is a problem of its own."""
-    given = {"color": arguments.color, "depth": arguments.depth}
-    settings = ExtractionSettings(
+    tasks: dict[str, ExtractionTask] = {}
+    for path in arguments.bags:
+        try:
+            task = prepare_extraction(
+                path, arguments.output, _given(arguments), _settings(arguments), _threads(arguments)
+            )
+        except DatasetError as error:
+            problems.append(str(error))
+            continue
+        if task.name in tasks:
+            problems.append(_clash(path, tasks[task.name].path, task.folder))
+            continue
+        tasks[task.name] = task
+        _report_topics(task.name, task.topics, arguments, progress)
+    return list(tasks.values())
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, str | None]:
+    return {"color": arguments.color, "depth": arguments.depth}
+
+
+def _settings(arguments: argparse.Namespace) -> ExtractionSettings:
+    return ExtractionSettings(
         arguments.label,
         arguments.rate,
         arguments.stillness,
@@ -96,21 +162,20 @@ def _prepare(arguments: argparse.Namespace, progress: Progress, problems: list[s
         ),
         arguments.depth_as_is,
     )
-    threads = max(1, _cores() // min(arguments.jobs, len(arguments.bags)))
-    tasks: dict[str, ExtractionTask] = {}
-    for path in arguments.bags:
-        try:
-            task = prepare_extraction(path, arguments.output, given, settings, threads)
-        except DatasetError as error:
-            problems.append(str(error))
-            continue
-        if task.name in tasks:
-            problems.append(f"{path} and {tasks[task.name].path} would both become {task.folder}: rename one")
-            continue
-        tasks[task.name] = task
-        chosen = (f"{name} {topic}{'' if given[name] else ' (guessed)'}" for name, topic in task.topics.items())
-        progress.print(f"{task.name}: {', '.join(chosen)}", markup=False, soft_wrap=True)
-    return list(tasks.values())
+
+
+def _threads(arguments: argparse.Namespace) -> int:
+    return max(1, _cores() // min(arguments.jobs, len(arguments.bags)))
+
+
+def _clash(bag: Location, other: Location, folder: Location) -> str:
+    return f"{bag} and {other} would both become {folder}: rename one"
+
+
+def _report_topics(name: str, topics: Mapping[str, str], arguments: argparse.Namespace, progress: Progress) -> None:
+    given = _given(arguments)
+    chosen = (f"{each} {topic}{'' if given[each] else ' (guessed)'}" for each, topic in topics.items())
+    progress.print(f"{name}: {', '.join(chosen)}", markup=False, soft_wrap=True)
 
 
 def _report(extraction: Extraction, table: Table, progress: Progress) -> None:

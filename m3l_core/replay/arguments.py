@@ -9,17 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from m3l_core.bundle import BundleDescription
 from m3l_core.command_line import positive_number
 from m3l_core.datasets.bag_topics import NONE
 from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.errors import DatasetError, require
+from m3l_core.remote_files import absolute, joined, location
 from m3l_core.replay.annotated_bag import annotated_bag
 from m3l_core.replay.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
-from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplaySettings
 from m3l_core.replay.rerun_recording import rerun_recording
 from m3l_core.replay.scenario import GROUPS, Scenario, load_scenarios
 from m3l_core.replay.sinks import OpenSink, run_name
+from m3l_core.replay.stored_bags import BagRequest, stored_sink
 from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -58,7 +60,20 @@ def parse(description: str) -> tuple[argparse.Namespace, list[Scenario]]:
         parser.error("argument --live: --annotate, --rerun and --jobs are for replays offline")
     if not arguments.live and (arguments.attach or arguments.domain is not None):
         parser.error("arguments --attach and --domain: expected --live, too")
+    if arguments.live and (arguments.ray is not None or _are_urls(*arguments.bags, arguments.output)):
+        parser.error("argument --live: expected no --ray, and paths on this machine")
+    if arguments.ray is not None:
+        _mean_the_same_anywhere(arguments)
     return arguments, scenarios
+
+
+def _mean_the_same_anywhere(arguments: argparse.Namespace) -> None:
+    for name in ("bags", "labels"):
+        setattr(arguments, name, [absolute(where) for where in getattr(arguments, name)])
+    arguments.bundle = absolute(arguments.bundle)
+    arguments.output = None if arguments.output is None else absolute(arguments.output)
+    # Left to itself an engine would take all cores of a machine that it shares with other bags.
+    arguments.threads = arguments.threads or 1
 
 
 def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
@@ -75,8 +90,26 @@ def live_options_of(arguments: argparse.Namespace) -> LiveOptions:
     return LiveOptions(arguments.attach, arguments.domain, arguments.output)
 
 
+def bags_of(arguments: argparse.Namespace, described: BundleDescription) -> list[BagRequest]:
+    given = {"color": arguments.color_topic, "depth": arguments.depth_topic}
+    labels = arguments.labels if len(arguments.labels) > 1 else (arguments.labels or [None]) * len(arguments.bags)
+    return [
+        BagRequest(bag, given, described, arguments.label_topic, beside)
+        for bag, beside in zip(arguments.bags, labels, strict=True)
+    ]
+
+
+def are_elsewhere(arguments: argparse.Namespace) -> bool:
+    """Whether the bags are looked at only where they are replayed."""
+    return arguments.ray is not None or _are_urls(*arguments.bags, *arguments.labels)
+
+
+def _are_urls(*locations: object) -> bool:
+    return any(isinstance(where, str) for where in locations)
+
+
 def sinks_of(
-    arguments: argparse.Namespace, bags: Sequence[PreparedBag], scenarios: Sequence[Scenario]
+    arguments: argparse.Namespace, bags: Sequence[BagRequest], scenarios: Sequence[Scenario]
 ) -> tuple[OpenSink, ...]:
     """What is written of each run.
 
@@ -86,10 +119,10 @@ def sinks_of(
     """
     sinks: list[OpenSink] = []
     if arguments.annotate:
-        sinks.append(partial(annotated_bag, arguments.output / "annotated"))
+        sinks.append(partial(stored_sink, annotated_bag, joined(arguments.output, "annotated")))
     if arguments.rerun:
         require("rerun", "rerun")  # told before the work starts
-        sinks.append(partial(rerun_recording, arguments.output / "rerun"))
+        sinks.append(partial(stored_sink, rerun_recording, joined(arguments.output, "rerun")))
     names = Counter(run_name(bag.name, scenario.name) for bag in bags for scenario in scenarios)
     name, count = names.most_common(1)[0]
     if sinks and count > 1:
@@ -102,8 +135,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
         prog="m3l_replay", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("bags", nargs="+", type=Path, metavar="BAG", help="folder of a bag, a single file of it, or a .bag of ROS 1")
-    add("--bundle", type=Path, default=shipped_bundle(), help="default: the shipped one")
+    add(
+        "bags",
+        nargs="+",
+        type=location,
+        metavar="BAG",
+        help="folder of a bag, a single file of it, or a .bag of ROS 1; a path, or a URL such as s3://bucket/bags/hall",
+    )
+    add("--bundle", type=location, default=shipped_bundle(), help="default: the shipped one")
     add(
         "--scenario",
         nargs="+",
@@ -118,7 +157,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     truth.add_argument(
         "--labels",
         nargs="+",
-        type=Path,
+        type=location,
         default=[],
         metavar="PATH",
         help="ground truth: folder of STAMP_NS.png, of such folders by bag, or frames.json; one, or one for each bag",
@@ -131,7 +170,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--precision", default="auto", choices=("auto", *PRECISIONS))
     add("--threads", type=_count, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
     add("--jobs", type=_count, default=1, metavar="N", help="processes, each with an engine, for several bags")
-    add("--output", type=Path, metavar="FOLDER", help="where to write report.json")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="replay on a Ray cluster, one bag a task, with --threads cores each: 'auto', HOST:PORT or "
+        "ray://HOST:PORT; paths must be the same on its machines",
+    )
+    add("--output", type=location, metavar="FOLDER", help="where to write report.json")
     add("--annotate", action="store_true", help="write each run as a bag (MCAP) with its labels to FOLDER/annotated")
     add("--rerun", action="store_true", help="write each run for the Rerun viewer (.rrd) to FOLDER/rerun")
     add("--live", action="store_true", help="play into the running node over DDS in real time (needs ROS 2)")

@@ -12,6 +12,7 @@ from m3l_core.datasets.bag_reader import Bag, deserialize, open_bag
 from m3l_core.datasets.bag_topics import NONE, choose_topics
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.remote_files import Location
 from m3l_core.replay.comparisons import pixels
 from m3l_core.replay.ground_truth import check_label_files, find_label_files
 from m3l_core.replay.label_images import LabelFiles
@@ -22,7 +23,8 @@ from m3l_core.streaming.frame_decoding import decode_frame
 class PreparedBag:
     """A bag that can be replayed."""
 
-    path: Path
+    path: Location
+    """A URL only in the report: what is replayed is a copy."""
     name: str
     topics: Mapping[str, str]
     """Modality -> topic."""

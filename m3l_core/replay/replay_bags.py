@@ -98,7 +98,7 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
     full_first = sorted(task.scenarios, key=lambda scenario: bool(scenario.faults))
     results: dict[str, ReplayResult] = {}
     try:
-        with open_bag(task.bag.path) as bag, LabelStore() as recorded, LabelStore() as full:
+        with open_bag(Path(task.bag.path)) as bag, LabelStore() as recorded, LabelStore() as full:
             truth: LabelImages | None = task.bag.label_files
             if (topic := task.bag.label_topic) is not None:
                 num_classes = len(segmenter.description.labels)

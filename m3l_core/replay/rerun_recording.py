@@ -20,6 +20,7 @@ from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
 
 STAMP, CLOCK = "stamp", "robot_clock"
 """Timelines: the stamps of the messages; when they arrived and when they were labelled."""
+_FLUSH_S = 60.0
 _LEVELS = {ModalityState.OK: "INFO", ModalityState.STALE: "WARN", ModalityState.LOST: "ERROR"}
 
 
@@ -41,7 +42,7 @@ def rerun_recording(folder: Path, run: RunInfo) -> Iterator[RerunRecording]:
             stream.send_recording_name(f"{run.bag}, {run.scenario}")
             yield RerunRecording(rerun, stream, run)
             with _telling():
-                stream.flush()
+                stream.flush(timeout_sec=_FLUSH_S)  # a disk that is full may keep it waiting
         finally:
             stream.disconnect()
 

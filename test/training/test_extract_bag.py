@@ -128,6 +128,26 @@ def test_processes_write_what_one_process_writes(bags: Path, tmp_path: Path) -> 
     assert len(one) == 7 + 8 + 2 * 2
 
 
+def test_what_is_in_storage_is_extracted_to_storage(bags: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs fsspec: pip install 'm3l_ros[fleet]'")
+    stored = [f"{bags.as_uri()}/{name}" for name in ("none", "hall", "kitchen/", "kitchen/kitchen.mcap")]
+    done = run(tmp_path, *stored, "--output", f"{tmp_path.as_uri()}/stored", "--jobs", 2)
+    assert done.returncode == 1
+    folder = f"{tmp_path.as_uri()}/stored/kitchen"
+    assert done.stderr.splitlines() == [
+        f"extract_bag: {stored[3]} and {stored[2][:-1]} would both become {folder}: rename one",
+        f"extract_bag: {stored[0]} cannot be copied to this machine: there is nothing",
+    ]
+    assert f"hall: color {COLOR} (guessed), depth {DEPTH} (guessed)\n" in done.stdout
+    here = run(tmp_path, "bags/hall", "bags/kitchen", "--output", "here")
+    assert rows(done.stdout) == rows(here.stdout)
+    of_storage, of_disk = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "stored", tmp_path / "here")
+    )
+    assert of_storage == of_disk
+
+
 def test_two_bags_of_one_name_are_not_mixed(bags: Path, tmp_path: Path) -> None:
     write_bag(tmp_path / "more/hall", frames(2, first=50))
     done = run(tmp_path, "bags/hall", "more/hall", "--output", "data")

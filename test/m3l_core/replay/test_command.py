@@ -92,6 +92,21 @@ def test_a_bag_gives_a_table_and_a_report(replayed: Callable[..., Ended], kitche
     assert Path(page).read_text(encoding="utf-8") == to_html(ended.report)
 
 
+def test_a_bag_in_storage_gives_the_same(replayed: Callable[..., Ended], kitchen: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs fsspec: pip install 'm3l_ros[fleet]'")
+    here = replayed(kitchen, "--label-topic", LABEL)
+    stored = replayed(f"{kitchen.as_uri()}/", "--label-topic", LABEL)
+    assert stored.status == 0, stored.error
+    assert f"kitchen: color {COLOR} (guessed), depth {DEPTH} (guessed)" in stored.error
+    assert "times real time" in stored.error
+    assert stored.report is not None and here.report is not None
+    assert stored.report["bags"][0].pop("path") == kitchen.as_uri()
+    assert here.report["bags"][0].pop("path") == str(kitchen)
+    assert stored.report == here.report
+    ended = replayed(f"{kitchen.as_uri()}/none")
+    assert (ended.status, f"{kitchen.as_uri()}/none cannot be copied" in ended.error) == (1, True)
+
+
 def test_the_report_does_not_depend_on_when_it_was_made(replayed: Callable[..., Ended], kitchen: Path) -> None:
     assert replayed(kitchen).report == replayed(kitchen).report
 
@@ -184,6 +199,7 @@ def test_a_figure_beyond_its_limit_fails(replayed: Callable[..., Ended], kitchen
         (("--threads", "-1"), "expected a whole number"),
         (("--sync-timeout", "0"), "expected a positive number"),
         (("--live", "--jobs", "2"), "argument --live: --annotate, --rerun and --jobs are for replays offline"),
+        (("--live", "--ray", "auto"), "argument --live: expected no --ray, and paths on this machine"),
         (("--attach",), "expected --live, too"),
         (("--live", "--domain", "102"), "expected a whole number from 0 to 101, got 102"),
         (("--fail-under", "equal=1"), "equal needs --live"),
