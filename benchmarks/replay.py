@@ -2,6 +2,7 @@
 """How fast offline replay is, and whether its memory grows with the recording.
 
     python -m benchmarks.replay
+    python -m benchmarks.replay --scenario none
     python -m benchmarks.replay --memory
 
 A bag of 640x480 color (jpeg) and depth (16-bit png) at 30 Hz is written into a temporary folder and replayed with an
@@ -29,6 +30,7 @@ from rosbags.typesys import Stores, get_typestore
 from benchmarks.process_memory import peak_memory_mib
 from m3l_core.bundle import ModelBundle
 from m3l_core.frames import ModelInput, Segmentation
+from m3l_core.replay.figures import SUBSETS
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings
 from m3l_core.replay.replay_bags import BagTask, replay_bag
@@ -126,8 +128,10 @@ def in_its_own_process(work: Any, *arguments: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=20, help="length of the recording")
-    parser.add_argument("--scenario", nargs="+", default=["none"], help="default: none")
+    parser.add_argument("--seconds", type=int, default=40, help="length of the recording")
+    parser.add_argument(
+        "--scenario", nargs="+", default=list(SUBSETS), help=f"default: those of m3l_replay, {' '.join(SUBSETS)}"
+    )
     parser.add_argument("--memory", action="store_true", help="peak memory for 1 and for 10 minutes")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
