@@ -20,6 +20,8 @@ class FiguresRow(NamedTuple):
 
 _OPTIONAL = {"complete": "complete", "miou": "mIoU", "agreement": "agreement", "consistency": "consistency"}
 """Figures that not every replay has."""
+_DURATIONS = {"wait": "sync wait", "latency": "latency"}
+"""What is measured of a replay offline, and of a live one, where nobody sees the sets wait."""
 
 
 def number(value: float | None, scale: float = 1, digits: int = 3) -> str:
@@ -29,20 +31,25 @@ def number(value: float | None, scale: float = 1, digits: int = 3) -> str:
 
 def figures_table(rows: Sequence[FiguresRow]) -> str:
     """A row for each scenario, with what a stock synchronizer would have passed on; the better of two is bold."""
-    shown = [name for name in _OPTIONAL if any(row.found["figures"][name] is not None for row in rows)]
+    shown = [name for name in _OPTIONAL if _any_has(rows, name)]
+    duration = "latency" if _any_has(rows, "latency_p50") else "wait"
     wide = "".join(f'<th class="number" rowspan="2">{_OPTIONAL[name]}</th>' for name in shown)
     head = (
         '<tr><th rowspan="2">scenario</th><th class="number" rowspan="2">labels</th>'
         '<th class="number" colspan="2">labels a second</th><th class="number" colspan="2">longest gap [s]</th>'
-        f'<th class="number" colspan="3">sync wait [ms]</th>{wide}</tr><tr>'
+        f'<th class="number" colspan="3">{_DURATIONS[duration]} [ms]</th>{wide}</tr><tr>'
         + "".join(f'<th class="number">{name}</th>' for name in ("ours", "stock", "ours", "stock", "p50", "p95", "p99"))
         + "</tr>"
     )
-    body = "".join(_row(row, shown) for row in rows)
+    body = "".join(_row(row, shown, duration) for row in rows)
     return f'<div class="scroll"><table class="figures"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
-def _row(row: FiguresRow, shown: Sequence[str]) -> str:
+def _any_has(rows: Sequence[FiguresRow], name: str) -> bool:
+    return any(row.found["figures"][name] is not None for row in rows)
+
+
+def _row(row: FiguresRow, shown: Sequence[str], duration: str) -> str:
     figures, measures = row.found["figures"], row.found["measures"]
     ours, stock = measures["delivery"], measures["stock_synchronizer"] or {"rate_hz": None, "longest_gap_s": None}
     gaps = (ours["longest_gap_s"], stock["longest_gap_s"])
@@ -50,7 +57,7 @@ def _row(row: FiguresRow, shown: Sequence[str]) -> str:
         str(ours["number"]),
         *_pair((ours["rate_hz"], stock["rate_hz"]), 1, max),
         *_pair(gaps, 3, min),
-        *(number(figures[f"wait_p{percent}"], 1e3, 0) for percent in (50, 95, 99)),
+        *(number(figures[f"{duration}_p{percent}"], 1e3, 0) for percent in (50, 95, 99)),
         *(number(figures[name]) for name in shown),
     ]
     described = f'<br><span class="quiet">{escape(row.description)}</span>' if row.description else ""

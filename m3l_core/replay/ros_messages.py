@@ -24,6 +24,8 @@ _VISION_CLASS = "uint16 class_id\nstring class_name\n"
 _LABEL_INFO = "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"
 _EARLIEST_NS, _LATEST_NS = -(2**31) * 10**9, 2**31 * 10**9 - 1  # of builtin_interfaces/Time
 _JPEG_QUALITY = 90
+_ENCODINGS = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
+"""Of images as `decode_frame` gives them."""
 _DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)  # of compressed_depth_image_transport
 
 
@@ -44,7 +46,7 @@ def header(stamp_ns: int, frame_id: str = "") -> Any:
 
 
 def image(pixels: NDArray[Any], encoding: str, head: Any) -> Any:
-    """sensor_msgs/Image of mono8 (H, W) uint8, rgb8 (H, W, 3) uint8 or 16UC1 (H, W) uint16."""
+    """sensor_msgs/Image of mono8 (H, W) uint8, rgb8 (H, W, 3) uint8, 16UC1 (H, W) uint16 or 32FC1 (H, W) float32."""
     data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8)
     return _new(
         "sensor_msgs/msg/Image",
@@ -92,7 +94,8 @@ def diagnostics(statuses: Sequence[Any], stamp_ns: int) -> Any:
 def as_arrived(arrival: Arrival) -> Any:
     """The message as the robot got it, with the stamp that it had by then.
 
-    An image that faults have changed is packed anew, without loss but for depth, which is in whole millimetres.
+    An image that faults have changed is packed anew, without loss but for compressed depth of float32, which is then in
+    whole millimetres.
     """
     message = arrival.message
     head = header(arrival.stamp_ns, message.header.frame_id)
@@ -101,11 +104,10 @@ def as_arrived(arrival: Arrival) -> Any:
         return replace(message, header=head)
     for edit in arrival.edits:
         pixels = edit(pixels)
+    if not hasattr(message, "format"):
+        return image(pixels, _ENCODINGS[pixels.dtype.name], head)
     if pixels.dtype == np.float32:
         pixels = to_millimetres(pixels, np.isfinite(pixels) & (pixels > 0))
-    encoding = "rgb8" if arrival.modality == "color" else "16UC1"
-    if not hasattr(message, "format"):
-        return image(pixels, encoding, head)
     if arrival.modality == "color":
         return _compressed(_png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), "rgb8; png compressed bgr8", head)
     if "compressedDepth" in message.format:

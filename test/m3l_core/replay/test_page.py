@@ -124,6 +124,19 @@ def test_figures_are_rounded_as_on_the_console(report: Any) -> None:
     assert '<td class="number"><b>0.502</b></td><td class="number">3.902</td>' in to_html(report)
 
 
+def test_a_live_replay_has_latencies_in_place_of_waits(report: Any) -> None:
+    live = copy.deepcopy(report)
+    for scenario in live["scenarios"]:
+        measures = scenario["measures"]
+        measures |= {"latency_histogram": measures["wait_histogram"], "wait_histogram": []}
+        for percent in (50, 95, 99):
+            scenario["figures"] |= {f"wait_p{percent}": None, f"latency_p{percent}": percent / 1000}
+    page = to_html(live)
+    assert "latency [ms]" in page
+    assert "sync wait [ms]" not in page
+    assert all(cells[5:8] == ["50", "95", "99"] for cells in rows_of(page).values())
+
+
 def test_headlines_limits_and_origin_are_told(report: Any) -> None:
     text = Page(to_html(report)).text
     assert "0.502 s longest time without labels in no_color; stock synchronizer: 3.902 s in no_color" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import cv2
@@ -80,6 +81,10 @@ MESSAGES = {
     "raw depth": ("depth", recorded_image(millimetres(0), "16UC1", START_NS)),
     "metric depth": ("depth", recorded_image(METRES, "32FC1", START_NS)),
     "compressedDepth": ("depth", compressed_depth(millimetres(0), START_NS)),
+    "metric compressedDepth": (
+        "depth",
+        compressed(struct.pack("<iff", 0, 1000.0, 1.0) + png(millimetres(1)), "32FC1; compressedDepth png", START_NS),
+    ),
     "png depth": ("depth", compressed(png(millimetres(0)), "16UC1; png compressed ", START_NS)),
 }
 EACH = pytest.mark.parametrize("name", MESSAGES)
@@ -107,12 +112,12 @@ def test_a_changed_image_arrives_as_what_the_faults_have_left_of_it(name: str) -
     message = passed_on(as_arrived(arrival))
     assert message.__msgtype__ == arrival.message.__msgtype__
     assert hasattr(message, "format") == hasattr(arrival.message, "format")
-    assert ("compressedDepth" in getattr(message, "format", "")) == (name == "compressedDepth")
+    assert ("compressedDepth" in getattr(message, "format", "")) == ("compressedDepth" in name)
     frame, why = decode_frame(arrival.modality, message)
     assert why is None
     assert (frame.stamp_ns, frame.frame_id) == (START_NS + 5, "camera")
     expected = smaller(darker(decode_frame(arrival.modality, arrival.message)[0].data))
-    if name == "metric depth":
+    if name == "metric compressedDepth":
         valid = np.isfinite(expected) & (expected > 0)
         np.testing.assert_array_equal(frame.data > 0, valid)
         np.testing.assert_allclose(frame.data[valid] / 1000, expected[valid], atol=0.0006)
