@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -31,6 +33,21 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path, former: str | None) 
         assert path.exists() == (former is not None)
         assert temporary.parent == path.parent
     assert content(path.parent) == {"file.txt": "new"}
+
+
+def test_two_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    both_write = Barrier(2)
+
+    def write(text: str) -> None:
+        with replacing_file(tmp_path / "file.txt") as temporary:
+            temporary.write_text(text)
+            both_write.wait(timeout=60)
+            assert temporary.read_text() == text
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(write, ["one", "other"])) == [None, None]
+    assert content(tmp_path).keys() == {"file.txt"}
+    assert content(tmp_path)["file.txt"] in ("one", "other")
 
 
 def test_a_failure_leaves_the_former_file_and_nothing_else(tmp_path: Path) -> None:
