@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +12,42 @@ from m3l_core.errors import M3LError
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script; an error meant for the user becomes one line on stderr, and the exit status that it carries."""
+    """Run a script; an error meant for the user becomes one line on stderr, and the exit status that it carries.
+
+    Ctrl-C and SIGTERM end it as errors do, so that what is open is closed and what is half-written removed.
+    """
+    signal.signal(signal.SIGTERM, _stop)
     try:
         main()
     except M3LError as error:
         print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).stem}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
-def positive_number(text: str) -> float:
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def number_between(least: float, most: float) -> Callable[[str], float]:
     """The type of an argument that measures something."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to {most:g}, got {text}")
+        return value
+
     return number
+
+
+def whole_number(text: str) -> int:
+    """The type of an argument such as a seed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text}")
+    return int(text)
 
 
 def positive(text: str) -> int:

@@ -71,7 +71,9 @@ def local_copy(source: Location) -> Iterator[Path]:
 
 @contextmanager
 def local_folder(target: Location, with_content: bool = False) -> Iterator[Path]:
-    """A folder to write to; what the block wrote is uploaded when it ends, also by an M3LError.
+    """A folder to write to; what the block wrote is uploaded when it ends, whatever ends it.
+
+    A DatasetError of the block then speaks of the folder's URL.
 
     Args:
         target: where it belongs.
@@ -92,10 +94,10 @@ def local_folder(target: Location, with_content: bool = False) -> Iterator[Path]
         former = _states(folder)
         try:
             yield folder
-        except M3LError:
+        except DatasetError as error:
+            raise DatasetError(str(error).replace(str(folder), target)) from error
+        finally:
             _upload(folder, former, target)
-            raise
-        _upload(folder, former, target)
 
 
 def cached_copy(source: Location) -> Path:

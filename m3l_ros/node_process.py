@@ -41,6 +41,6 @@ def running_node(parameters: Mapping[str, str], domain_id: int, log: Path) -> It
         process.send_signal(signal.SIGINT)
         try:
             process.wait(10.0)
-        except subprocess.TimeoutExpired:
+        finally:  # also where a second Ctrl-C ends the wait
             process.kill()
             process.wait()

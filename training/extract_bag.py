@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from m3l_core.command_line import positive, positive_number, run
+from m3l_core.command_line import number_between, positive, run
 from m3l_core.datasets.bag_extraction import Extraction, extract_bags
 from m3l_core.datasets.bag_frames import MODALITIES
 from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask, prepare_extraction
@@ -102,10 +102,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--depth", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
     parser.add_argument("--label", metavar="TOPIC", help="mono8 images of class ids with the stamps of the frames")
     parser.add_argument("--depth-as-is", action="store_true", help="take depth for registered to color")
-    parser.add_argument("--rate", type=positive_number, metavar="HZ", help="at most so many frame sets a second")
+    parser.add_argument(
+        "--rate", type=number_between(1e-6, 1e6), metavar="HZ", help="at most so many frame sets a second"
+    )
     parser.add_argument(
         "--stillness",
-        type=_share,
+        type=number_between(1e-6, 1.0),
         metavar="SHARE",
         help="skip a frame set if less than this share of its 64x48 cells has changed since the last one kept: mean "
         "gray level by 10 of 255, or the mean depth by 5%%; 0.02 is a good start",
@@ -113,10 +115,9 @@ def _arguments() -> argparse.Namespace:
     moment = "seconds from the beginning of each bag, or a stamp: seconds since 1970, or nanoseconds"
     parser.add_argument("--start", type=_moment, metavar="TIME", help=moment)
     parser.add_argument("--end", type=_moment, metavar="TIME", help="the same")
-    parser.add_argument(
-        "--max-interval", type=positive_number, default=0.02, help="the node's approx_sync_max_interval [s]"
-    )
-    parser.add_argument("--sync-timeout", type=positive_number, default=0.05, help="the node's sync_timeout [s]")
+    seconds = number_between(1e-9, 10.0)
+    parser.add_argument("--max-interval", type=seconds, default=0.02, help="the node's approx_sync_max_interval [s]")
+    parser.add_argument("--sync-timeout", type=seconds, default=0.05, help="the node's sync_timeout [s]")
     parser.add_argument("--jobs", type=positive, default=_cores(), help="bags at a time (default: the cores)")
     parser.add_argument(
         "--ray",
@@ -191,13 +192,6 @@ def _report(extraction: Extraction, table: Table, progress: Progress) -> None:
 
 def _cores() -> int:
     return os.cpu_count() or 1
-
-
-def _share(text: str) -> float:
-    share = positive_number(text)
-    if share > 1:
-        raise argparse.ArgumentTypeError(f"expected a share of at most 1, got {text}")
-    return share
 
 
 def _moment(text: str) -> Moment:

@@ -6,16 +6,21 @@
 
 The frames are those of a data folder, as training/extract_bag.py writes it, or of an index file.
 
-Strategies: random, the default; uniform, at even distances in time; k_center, which takes what looks most different to
-the bundle from all that is labelled or chosen; and k_center_uncertain, which also prefers what the bundle is unsure
-of. That any of them leaves a better model than random at the same budget has not been measured yet, so random is the
-default; training/experiments/selection.py measures it.
+Strategies: random, the default; uniform, every so many frames, in the order of time; k_center, which takes what looks
+most different to the bundle from all that is labelled or chosen; and k_center_uncertain, which also prefers what the
+bundle is unsure of. That any of them leaves a better model than random at the same budget has not been measured yet, so
+random is the default; training/experiments/selection.py measures it.
 
-With a bundle its labels are handed out too, to be corrected. The output folder has images/, and for
+With a bundle its labels are handed out too, to be corrected. The output folder, here to_label, has images/, and for
 CVAT: a task with the labels of cvat/labels.json (Raw), then import cvat/segmentation_mask.zip (Segmentation mask 1.1);
-Label Studio: label_studio/config.xml, then import label_studio/tasks.json, with the folder as the document root of
-local files, or with --image-url; other tools: coco.json (COCO 1.0) or masks/ (png with a palette).
+Label Studio: a project with label_studio/config.xml and the images, see below, then import label_studio/tasks.json;
+other tools: coco.json (COCO 1.0) or masks/ (png with a palette).
 What comes back goes to training/import_labels.py, with the selection.json of the folder.
+
+Label Studio serves the images where it was started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/absolute/to_label, and the project has /absolute/to_label/images as a storage:
+Settings > Cloud Storage > Add Source Storage > Local files, without a sync. Else have a web server serve images/, and
+name it by --image-url.
 """
 
 from __future__ import annotations
@@ -42,7 +47,7 @@ from m3l_core.annotation.selection import (
     choose_randomly,
 )
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import positive, run
+from m3l_core.command_line import positive, run, whole_number
 from m3l_core.datasets.folder import Sample
 from m3l_core.engines.engine import ENGINES
 from m3l_core.errors import DatasetError, require
@@ -128,9 +133,9 @@ def parse_arguments() -> argparse.Namespace:
         "--labels", type=Path, help="labels.yaml with the classes; else the one beside the index, or the bundle's"
     )
     parser.add_argument("--strategy", default="random", choices=STRATEGIES)
-    parser.add_argument("--seed", type=int, default=0, help="draws the frames, or the first one of k_center")
+    parser.add_argument("--seed", type=whole_number, default=0, help="draws the frames, or the first one of k_center")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES), help="what runs the bundle to label")
-    parser.add_argument("--image-url", default=LOCAL_FILES, metavar="URL", help="of the images, for Label Studio")
+    parser.add_argument("--image-url", default=LOCAL_FILES, metavar="URL", help="of images/, for Label Studio")
     arguments = parser.parse_args()
     if arguments.strategy in NEED_FEATURES and arguments.bundle is None:
         parser.error(f"--strategy {arguments.strategy} needs --bundle: its features tell the frames apart")

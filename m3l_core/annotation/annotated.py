@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
 
+_MOST_PIXELS = 1 << 28
+"""Of an image: what an export says of its size is checked against the image only once it is drawn."""
 Region = tuple[str, NDArray[np.bool_]]
 """Name of a class, (H, W) where it was drawn."""
 
@@ -41,8 +43,12 @@ def paint(size: tuple[int, int], regions: Iterable[Region], labels: LabelSet, or
     """(H, W) class ids of regions that were drawn one over the other, 255 where there is none.
 
     Raises:
-        DatasetError: a region is of a class that is not among ``labels``.
+        DatasetError: a region is of a class that is not among ``labels``, or no image has that size.
     """
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise DatasetError(
+            f"{origin} is said to have {size[1]}x{size[0]} pixels, more than any image here: export it again"
+        )
     ids = np.full(size, IGNORE, np.uint8)
     for name, inside in regions:
         ids[inside] = class_id(labels, name, origin)

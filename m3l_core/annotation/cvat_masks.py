@@ -32,13 +32,16 @@ class CvatMaskWriter:
     """Writes the archive that CVAT imports as "Segmentation mask 1.1", frame by frame.
 
     Raises:
-        DatasetError: the name of a class has a colon, which ends a name in labelmap.txt.
+        DatasetError: the name of a class has a colon, which ends a name in labelmap.txt, or begins with #, which makes
+            its line a comment.
     """
 
     def __init__(self, path: Path, labels: LabelSet) -> None:
         colors = dict(zip(labels.names, class_colors(labels), strict=True))
-        if wrong := [name for name in labels.names if ":" in name]:
-            raise DatasetError(f"the class '{wrong[0]}' has a colon in its name, which CVAT's label map cannot hold")
+        if wrong := [name for name in labels.names if ":" in name or name.startswith("#")]:
+            raise DatasetError(
+                f"CVAT's label map cannot hold the class '{wrong[0]}': expected no colon in its name, no # before it"
+            )
         self._names: list[str] = []
         self._palette = np.zeros((256, 3), np.uint8)
         self._palette[: len(labels)] = [*colors.values()]

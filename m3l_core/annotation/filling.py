@@ -142,7 +142,12 @@ class LabelChecker:
         file = sample.label or label_file(sample)
         outcome: Literal["new", "changed", "unchanged"] = "new"
         if file.exists():
-            is_same = np.array_equal(read_image(file, "label"), image.ids)
+            try:
+                is_same = np.array_equal(read_image(file, "label"), image.ids)
+            except DatasetError:
+                if not self._overwrite:
+                    raise
+                is_same = False
             if not is_same and not self._overwrite:
                 raise DatasetError(f"{image.origin}: {picture(sample)} has another label already, {file}")
             if sample.label is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -124,14 +123,17 @@ def _checked(place: str, content: Any) -> _Task:
 
 def _images(place: str, each: _Task, labels: LabelSet) -> Iterator[AnnotatedImage]:
     url = each.data.get(_IMAGE)
-    name = each.data.get(_FRAME) or (PurePosixPath(unquote(url).rpartition("=")[2]).name if url else None)
-    if not isinstance(name, str):
-        raise DatasetError(f"{place}: a task tells neither '{_FRAME}' nor '{_IMAGE}', only {', '.join(each.data)}")
+    name = each.data.get(_FRAME) or (unquote(url).rpartition("=")[2] if isinstance(url, str) else None)
+    if not isinstance(name, str) or not name:
+        told = ", ".join(each.data)
+        raise DatasetError(f"{place}: a task names its image neither in '{_FRAME}' nor in '{_IMAGE}', it has {told}")
     origin = f"{place}: {name}"
     for annotation in each.annotations:
+        if annotation.was_cancelled:
+            continue
         results = [_region_result(entry, origin) for entry in annotation.result]
         brushed = [result for result in results if result is not None]
-        if annotation.was_cancelled or not brushed:
+        if not brushed:
             continue
         sizes = {(result.original_height or 0, result.original_width or 0) for result in brushed}
         if len(sizes) > 1 or any(result.image_rotation for result in brushed):

@@ -88,7 +88,10 @@ def decode_mask(content: bytes, origin: str) -> MaskImage:
             content = b"".join([_SIGNATURE, _chunk(b"IHDR", gray_header), *pixels])
     except (struct.error, LookupError, ValueError) as error:
         raise DatasetError(f"{origin} is not a png image") from error
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # it says that it is larger than OpenCV reads
+        image = None
     if image is None or image.max(initial=0) > 255:
         found = "is damaged" if image is None else f"has the value {image.max()}"
         raise DatasetError(f"{origin} {found}: expected a png image with 8 bits a channel")

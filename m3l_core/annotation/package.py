@@ -54,7 +54,7 @@ def write_package(
         modalities: of the frames; distances become false colors.
         labels_of: (H, W) class ids of ``selection.labels`` that a model gives a frame, 255 where none; None without
             a model.
-        image_url: what stands before the image's file name in Label Studio's tasks.
+        image_url: of the folder of the images, for Label Studio's tasks; the file name follows a slash, or a final "=".
         advance: called after every frame.
 
     Raises:
@@ -88,6 +88,7 @@ def _write(
     advance: Callable[[], None],
 ) -> None:
     labels = selection.labels
+    before_name = image_url if image_url.endswith(("/", "=")) else f"{image_url}/"
     tasks: list[dict[str, Any]] = []
     coco = CocoWriter(labels)
     for subfolder in (IMAGES, "cvat", "label_studio", *([MASKS] if labels_of else [])):
@@ -97,7 +98,7 @@ def _write(
         for frame, sample in zip(selection.frames, samples, strict=True):
             image = _write_picture(folder / IMAGES / frame.name, sample, modalities)
             ids = labels_of(sample) if labels_of else None
-            tasks.append(task(frame.name, f"{image_url}{image.name}", ids, labels, selection.bundle))
+            tasks.append(task(frame.name, f"{before_name}{image.name}", ids, labels, selection.bundle))
             if ids is not None and cvat is not None:
                 cvat.add(frame.name, ids)
                 coco.add(image.name, ids)

@@ -37,7 +37,7 @@ def choose_randomly(candidates: Sequence[int], budget: int, seed: int) -> list[C
 def choose_evenly(
     candidates: Sequence[int], budget: int, recordings: Sequence[str], stamps_ns: Sequence[int | None]
 ) -> list[Choice]:
-    """``budget`` candidates at even distances, recording after recording, each in the order of time.
+    """Every so many of the candidates, ``budget`` in all: recording after recording, each in the order of time.
 
     Args:
         candidates: places to choose from.

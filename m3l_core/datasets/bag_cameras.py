@@ -22,8 +22,8 @@ from m3l_core.streaming.frame_decoding import decode_frame
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _TRANSPORT = re.compile(r"/(compressedDepth|compressed)$")
 _RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])")
-_LOOKED_AT = 30
-"""Messages: a topic may begin with a broken one."""
+_ONE_PLACE = 1e-3
+"""Metres, and radians: cameras that lie closer are one, of which two frames were named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class RecordedCameras:
 
 
 def read_cameras(bag: Bag, topics: Mapping[str, str], depth_as_is: bool = False) -> RecordedCameras:
-    """Look at the first images of a bag, at their camera_info and, if need be, at the static transforms.
+    """Look at the first readable image of each topic, at their camera_info and, if need be, at the static transforms.
 
-    Depth counts as registered where it has the pixels of color (size and K), or its frame_id and size while a
-    camera_info is lacking.
+    Depth counts as registered where it has the pixels of color (size and K) and no transform that says it was seen from
+    another place, or its frame_id and size while a camera_info is lacking.
 
     Args:
         bag: an open bag.
@@ -80,15 +80,17 @@ def read_cameras(bag: Bag, topics: Mapping[str, str], depth_as_is: bool = False)
         modality: camera for modality, topic in topics.items() if (camera := _camera(bag, modality, topic)) is not None
     }
     color, depth = cameras.get("color"), cameras.get("depth")
-    if color is None or depth is None or depth_as_is or _registered(color, depth):
+    if color is None or depth is None or depth_as_is:
         return RecordedCameras(cameras)
-    lacking = [camera.lacking for camera in (color, depth) if camera.model is None]
-    lacking += [_wrong_size(camera) for camera in (color, depth) if camera.model and camera.model.size != camera.size]
     pose: NDArray[np.float64] | None = np.eye(4)
     if color.frame_id != depth.frame_id:
         pose = read_static_transforms(bag).between(depth.frame_id, color.frame_id)
-        if pose is None:
-            lacking.append(f"no chain of transforms on /tf_static joins '{depth.frame_id}' and '{color.frame_id}'")
+    if _registered(color, depth, pose):
+        return RecordedCameras(cameras)
+    lacking = [camera.lacking for camera in (color, depth) if camera.model is None]
+    lacking += [_wrong_size(camera) for camera in (color, depth) if camera.model and camera.model.size != camera.size]
+    if pose is None:
+        lacking.append(f"no chain of transforms on /tf_static joins '{depth.frame_id}' and '{color.frame_id}'")
     if lacking or pose is None or color.model is None or depth.model is None:
         raise _not_registered(bag.path, color, depth, lacking)
     pose = np.linalg.inv(_in_frame(color.model)) @ pose @ _in_frame(depth.model)
@@ -96,7 +98,7 @@ def read_cameras(bag: Bag, topics: Mapping[str, str], depth_as_is: bool = False)
 
 
 def _camera(bag: Bag, modality: str, topic: str) -> RecordedCamera | None:
-    for recorded in islice(bag.messages((topic,)), _LOOKED_AT):
+    for recorded in bag.messages((topic,)):
         try:
             frame, unreadable = decode_frame(modality, deserialize(recorded))
         except ImageMessageError:
@@ -123,9 +125,10 @@ def _model(bag: Bag, topic: str) -> CameraModel | str:
     return f"{beside} has no message"
 
 
-def _registered(color: RecordedCamera, depth: RecordedCamera) -> bool:
+def _registered(color: RecordedCamera, depth: RecordedCamera, pose: NDArray[np.float64] | None) -> bool:
     if color.model is not None and depth.model is not None:
-        return color.model.same_grid(depth.model)
+        in_one_place = pose is None or np.allclose(pose, np.eye(4), atol=_ONE_PLACE)
+        return color.model.same_grid(depth.model) and in_one_place
     return color.frame_id == depth.frame_id and color.size == depth.size
 
 

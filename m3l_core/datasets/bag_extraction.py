@@ -10,7 +10,8 @@ which cameras. Files that are there are kept, so an extraction that was interrup
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, deque
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -32,7 +33,6 @@ from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import FrameSet
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
 
-_REPEATS_WITHIN = 256
 _OUTSIDE = "outside of the time range"
 
 
@@ -88,6 +88,8 @@ def extraction_or_reason(
         return extract_bag(task, advance)
     except DatasetError as error:
         return error
+    except Exception:  # costs no other bag
+        return DatasetError(f"{task.path}: {traceback.format_exc()}")
 
 
 def extract_bag(task: ExtractionTask, advance: Callable[[int], None] = lambda messages: None) -> Extraction:
@@ -124,14 +126,15 @@ def _extract(bag: Bag, task: ExtractionTask, advance: Callable[[int], None]) -> 
     write = partial(write_frame_set, folder, task.name, cameras.registration)
     with FrameIndex(folder) as index:
         try:
-            for written in in_threads(write, _wanted(frames, bag.start_ns, settings, extraction), task.threads):
+            wanted = _wanted(frames, bag.start_ns, settings, extraction, index)
+            for written in in_threads(write, wanted, task.threads):
                 _count(written, extraction, frames.drop)
                 if written.entry["sha256"]:
                     index.add(written.entry)
         except DatasetError as error:
             extraction.damage = str(error)
         if settings.label_topic is not None:
-            _extract_labels(bag, folder, settings.label_topic, extraction, frames.drop, advance)
+            _extract_labels(bag, folder, settings.label_topic, extraction, index, frames.drop, advance)
     if not extraction.frame_sets:
         raise DatasetError(extraction.damage or _nothing(bag, task, extraction))
     return extraction
@@ -150,23 +153,20 @@ def _source(bag: Bag, task: ExtractionTask, cameras: RecordedCameras) -> dict[st
 
 
 def _wanted(
-    frames: BagFrames, start_ns: int, settings: ExtractionSettings, extraction: Extraction
+    frames: BagFrames, start_ns: int, settings: ExtractionSettings, extraction: Extraction, index: FrameIndex
 ) -> Iterator[FrameSet]:
     def skip(why: str) -> None:
         extraction.skipped["frame sets", why] += 1
 
     def in_range() -> Iterator[FrameSet]:
-        # Of a recording that loops: two threads must not write one file.
-        recent: deque[int] = deque(maxlen=_REPEATS_WITHIN)
         for frame_set in frames:
             stamp_ns = frame_set.reference_frame.stamp_ns
             if not settings.time_range.holds(frames.now_ns - start_ns, stamp_ns):
                 skip(_OUTSIDE)
-            elif stamp_ns in recent:
-                skip("their stamp came before")
-            else:
-                recent.append(stamp_ns)
+            elif index.meet(stamp_ns):
                 yield frame_set
+            else:  # of a recording that loops: two threads must not write one file
+                skip("their stamp came before")
 
     chosen = thinned(in_range(), settings.rate_hz)
     return changing(chosen, settings.stillness, lambda: skip("hardly differ from the last one kept"))
@@ -186,6 +186,7 @@ def _extract_labels(
     folder: Path,
     topic: str,
     extraction: Extraction,
+    index: FrameIndex,
     drop: Callable[[str, str], None],
     advance: Callable[[int], None],
 ) -> None:
@@ -201,10 +202,13 @@ def _extract_labels(
             except ImageMessageError as error:
                 drop(LABEL, str(error))
             else:
-                stem = str(stamp_to_ns(message.header.stamp))
+                stamp_ns = stamp_to_ns(message.header.stamp)
+                stem = str(stamp_ns)
                 if any((folder / name / f"{stem}{end}").exists() for name in MODALITIES for end in (".jpg", ".png")):
                     extraction.labels += 1
                     extraction.written += written_once(folder / LABEL / f"{stem}.png", partial(as_png, ids))[0]
+                elif index.has_met(stamp_ns):
+                    extraction.skipped["label messages", "their frame set was not kept"] += 1
                 else:
                     drop(LABEL, "no frame set has its stamp")
             advance(1)

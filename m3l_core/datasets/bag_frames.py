@@ -9,7 +9,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -34,10 +34,15 @@ _DECODED_AHEAD = 16
 
 @dataclass(frozen=True, slots=True)
 class RecordedFrame(Frame):
-    """A frame that still knows how it was recorded."""
+    """A frame that still knows the message it was decoded from."""
 
-    compressed: NDArray[np.uint8] | None = None
-    """What a compressed message carries, if its image is as recorded."""
+    arrival: Arrival = field(kw_only=True)
+
+    @property
+    def compressed(self) -> NDArray[np.uint8] | None:
+        """What a compressed message carries, if its image is as recorded."""
+        message = self.arrival.message
+        return message.data if hasattr(message, "format") and not self.arrival.edits else None
 
 
 class BagFrames:
@@ -68,6 +73,8 @@ class BagFrames:
     ) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()
         """(modality, why) -> messages that are in no frame set."""
+        self.recorded: Counter[str] = Counter()
+        """Modality -> messages of the bag so far, readable or not."""
         self.now_ns = 0
         """The robot's clock; while the caller has a frame set, when that left the synchronizer."""
         self._bag = bag
@@ -106,6 +113,7 @@ class BagFrames:
     def _arrivals(self) -> Iterator[Arrival]:
         for recorded in self._bag.messages(self._modalities):
             modality = self._modalities[recorded.topic]
+            self.recorded[modality] += 1
             try:
                 message = deserialize(recorded)
             except ImageMessageError as error:
@@ -159,12 +167,11 @@ def _decoded(arrivals: Iterable[Arrival]) -> Iterator[tuple[Arrival, Frame, str 
 
 
 def _decode(arrival: Arrival) -> tuple[Frame, str | None]:
-    message = arrival.message
-    frame, unreadable = decode_frame(arrival.modality, message)
+    frame, unreadable = decode_frame(arrival.modality, arrival.message)
     if unreadable is not None:
         return Frame(frame.modality, arrival.stamp_ns, None, frame.frame_id, frame.encoding), unreadable
     pixels = frame.data
     for edit in arrival.edits:
         pixels = edit(pixels)
-    compressed = message.data if hasattr(message, "format") and not arrival.edits else None
-    return RecordedFrame(arrival.modality, arrival.stamp_ns, pixels, frame.frame_id, frame.encoding, compressed), None
+    stamped = RecordedFrame(arrival.modality, arrival.stamp_ns, pixels, frame.frame_id, frame.encoding, arrival=arrival)
+    return stamped, None

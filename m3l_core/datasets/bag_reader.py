@@ -78,6 +78,8 @@ def open_bag(path: Path) -> Iterator[Bag]:
         DatasetError: there is no bag, or it cannot be read.
     """
     if path.is_dir() and not (path / "metadata.yaml").is_file():
+        if ros1 := sorted(path.glob("*.bag")):
+            raise DatasetError(f"{path} is a folder with bags of ROS 1: give its files, such as {ros1[0]}")
         raise DatasetError(
             f"{path} has no metadata.yaml, so it is no bag, is still being written, or its recording was cut off. "
             f"Rebuild the file with: ros2 bag reindex {path}"

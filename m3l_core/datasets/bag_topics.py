@@ -46,6 +46,8 @@ def choose_topics(recorded: Mapping[str, TopicInfo], given: Mapping[str, str | N
     }
     if not chosen:
         raise DatasetError("there is nothing to read: every modality is 'none'")
+    if len(set(chosen.values())) < len(chosen):
+        raise DatasetError(f"expected a topic for each of {', '.join(chosen)}, got {', '.join(chosen.values())}")
     return chosen
 
 

@@ -28,7 +28,7 @@ def draw_segmentation(size: tuple[int, int], segmentation: Any) -> NDArray[np.bo
         for polygon in segmentation:
             mask |= _filled(size, np.asarray(polygon, np.float64).reshape(-1, 2))
         return mask
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise DatasetError(f"a segmentation is neither polygons nor run lengths of {size}: {error}") from error
 
 

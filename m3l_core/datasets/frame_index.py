@@ -23,7 +23,7 @@ INDEX_FILE = "frames.json"
 
 
 class FrameIndex:
-    """Collects entries; ``with`` writes them at its end, whatever ends it, together with those of the former index.
+    """Collects entries; ``with`` writes them at its end, be it by an error or a signal, with the former index's.
 
     Meanwhile they lie in a temporary file: the memory does not grow with the recording.
 
@@ -39,6 +39,7 @@ class FrameIndex:
         self._folder = folder
         self._entries = sqlite3.connect("")  # a temporary database, on disk where it grows
         self._entries.execute("CREATE TABLE entries (stamp_ns INTEGER PRIMARY KEY, entry TEXT, former INTEGER)")
+        self._entries.execute("CREATE TABLE met (stamp_ns INTEGER PRIMARY KEY)")
         for entry in read_entries(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else ():
             self._put(entry, former=True)
 
@@ -53,6 +54,14 @@ class FrameIndex:
         finally:
             self._entries.close()
 
+    def meet(self, stamp_ns: int) -> bool:
+        """Whether a frame set is the first one of its stamp in this run."""
+        return self._entries.execute("INSERT OR IGNORE INTO met VALUES (?)", (stamp_ns,)).rowcount == 1
+
+    def has_met(self, stamp_ns: int) -> bool:
+        """Whether there was a frame set of that stamp in this run, kept or not."""
+        return self._entries.execute("SELECT 1 FROM met WHERE stamp_ns = ?", (stamp_ns,)).fetchone() is not None
+
     def add(self, entry: dict[str, Any]) -> None:
         """Add the entry of a frame set, or replace the one of its stamp."""
         self._put(entry, former=False)
@@ -64,8 +73,9 @@ class FrameIndex:
     def _write(self) -> None:
         if self._entries.execute("SELECT 1 FROM entries").fetchone() is None:
             return
-        separator = "[\n"
+        separator = "\n"
         with replacing_file(self._folder / INDEX_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write("[")
             for text, former in self._entries.execute("SELECT entry, former FROM entries ORDER BY stamp_ns"):
                 entry = self._with_label(json.loads(text))
                 if former and not all((self._folder / name).is_file() for name in _files(entry)):

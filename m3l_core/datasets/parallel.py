@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from threading import Thread
 from typing import TypeVar
 
 import cv2
@@ -39,7 +42,7 @@ def in_processes(
     others = multiprocessing.active_children()
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
     try:
-        yield from executor.map(work, items, chunksize=chunk)
+        yield from executor.map(partial(_work_until_stopped, work), items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise DatasetError("a worker process died, perhaps for want of memory: try fewer workers") from error
     except BaseException:
@@ -79,10 +82,24 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
         raise damage
 
 
+def _work_until_stopped(work: Callable[[Item], Result], item: Item) -> Result:
+    try:
+        return work(item)
+    except SystemExit as stopped:  # the pool would take it for a result, and go on with the next item
+        os._exit(stopped.code if isinstance(stopped.code, int) else 1)
+
+
 def _start() -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted command ends its workers itself
     signal.signal(signal.SIGTERM, _stop)
     cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _stop(number: int, frame: object) -> None:

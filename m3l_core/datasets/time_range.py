@@ -8,8 +8,11 @@ from decimal import Decimal, InvalidOperation
 
 from m3l_core.datasets.arrivals import Arrival
 
-_AROUND_NS = 2_000_000_000
-"""More than the synchronizer waits and the health checks look back: so much is read around a part."""
+_AROUND_NS = 10_000_000_000
+"""So much is read around a part: the synchronizer waits less, and 30 frames, which is as far as the health checks look
+back, take less at more than 3 Hz."""
+_IN_A_ROW = 10
+"""Stamps of each modality beyond the end, before it counts as reached: now and then a driver sends a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class TimeRange:
         recorded: Mapping[str, int],
         skip: Callable[[str, int], None],
     ) -> Iterator[Arrival]:
-        """The arrivals that the frame sets of this part are made from; none beyond is read.
+        """The arrivals that the frame sets of this part are made from; once the end is reached, none is read.
 
         Args:
             arrivals: in the order of the recording.
@@ -51,13 +54,20 @@ class TimeRange:
             skip: called with a modality and the number of its messages that are left out.
         """
         seen = dict.fromkeys(recorded, 0)
+        beyond = dict.fromkeys(recorded, 0)
         for arrival in arrivals:
             since_start_ns = arrival.time_ns - start_ns
-            if self.end is not None and self.end.passed(since_start_ns, arrival.stamp_ns, _AROUND_NS):
-                for modality, number in recorded.items():
-                    skip(modality, number - seen[modality])
-                return
             seen[arrival.modality] += 1
+            if self.end is not None and self.end.passed(since_start_ns, arrival.stamp_ns, _AROUND_NS):
+                skip(arrival.modality, 1)
+                beyond[arrival.modality] += 1
+                reached = all(beyond[modality] >= _IN_A_ROW for modality, number in recorded.items() if number)
+                if reached or not self.end.is_stamp:
+                    for modality, number in recorded.items():
+                        skip(modality, number - seen[modality])
+                    return
+                continue
+            beyond[arrival.modality] = 0
             if self.start is None or self.start.passed(since_start_ns, arrival.stamp_ns, -_AROUND_NS):
                 yield arrival
             else:

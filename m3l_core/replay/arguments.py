@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from m3l_core.bundle import BundleDescription
-from m3l_core.command_line import positive_number
+from m3l_core.command_line import number_between, whole_number
 from m3l_core.datasets.bag_topics import NONE
 from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.errors import DatasetError, require
@@ -163,13 +163,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help="ground truth: folder of STAMP_NS.png, of such folders by bag, or frames.json; one, or one for each bag",
     )
     add("--stamps", choices=("header", "receive"), default="header", help="what counts as an image's stamp")
-    add("--max-interval", type=positive_number, default=0.02, metavar="S", help="the node's approx_sync_max_interval")
-    add("--sync-timeout", type=positive_number, default=0.05, metavar="S", help="the node's sync_timeout")
-    add("--sensor-timeout", type=positive_number, default=0.5, metavar="S", help="the node's sensor_timeout")
+    seconds = number_between(1e-9, 1000)
+    add("--max-interval", type=seconds, default=0.02, metavar="S", help="the node's approx_sync_max_interval")
+    add("--sync-timeout", type=seconds, default=0.05, metavar="S", help="the node's sync_timeout")
+    add("--sensor-timeout", type=seconds, default=0.5, metavar="S", help="the node's sensor_timeout")
     add("--engine", default="auto", choices=("auto", *ENGINES))
     add("--precision", default="auto", choices=("auto", *PRECISIONS))
-    add("--threads", type=_count, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
-    add("--jobs", type=_count, default=1, metavar="N", help="processes, each with an engine, for several bags")
+    add("--threads", type=whole_number, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
+    add("--jobs", type=whole_number, default=1, metavar="N", help="processes, each with an engine, for several bags")
     add(
         "--ray",
         metavar="ADDRESS",
@@ -204,10 +205,4 @@ def _domain(text: str) -> int:
     # Above, the ports of a domain may collide with those that Linux hands out.
     if not text.isdecimal() or int(text) > 101:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 101, got {text}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text}")
     return int(text)

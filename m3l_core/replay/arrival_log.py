@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from m3l_core.datasets.arrivals import Arrival
 from m3l_core.datasets.bag_frames import MODALITIES
 from m3l_core.errors import DatasetError
-from m3l_core.frames import Frame
 from m3l_core.replay.timing import Delivery, delivery_of
 from m3l_core.streaming.stock_synchronizer import stock_sets
 from m3l_core.streaming.sync_config import SyncConfig
@@ -37,6 +34,11 @@ class Origin(NamedTuple):
     edited: bool
     """Whether a fault has befallen its image."""
 
+    @classmethod
+    def of(cls, arrival: Arrival) -> Origin:
+        recorded_ns = arrival.recorded_stamp_ns if isinstance(arrival, RecordedArrival) else arrival.stamp_ns
+        return cls(arrival.time_ns, recorded_ns, bool(arrival.edits))
+
 
 class ArrivalLog:
     """Sees every message twice: as it was recorded, and as it arrives behind the faults."""
@@ -53,9 +55,6 @@ class ArrivalLog:
         self.arrived: Counter[str] = Counter()
         self._stamps = stamps
         self._config = config
-        self._origins: OrderedDict[tuple[str, int], Origin] = OrderedDict()
-        # Longer than a frame waits in the synchronizer.
-        self._kept_ns = 2 * (config.sensor_timeout_ns + config.sync_timeout_ns)
         # For the stock synchronizer, which takes them all at once: 17 bytes a message.
         self._modalities, self._stamps_ns, self._times_ns = array("b"), array("q"), array("q")
 
@@ -83,26 +82,12 @@ class ArrivalLog:
         """Note a message that has arrived."""
         self.arrived[arrival.modality] += 1
         self.end_ns = max(self.end_ns, now_ns)
-        recorded_ns = arrival.recorded_stamp_ns if isinstance(arrival, RecordedArrival) else arrival.stamp_ns
-        while self._origins and now_ns - next(iter(self._origins.values())).arrived_ns > self._kept_ns:
-            self._origins.popitem(last=False)
-        # Of two with one stamp the first is used.
-        self._origins.setdefault((arrival.modality, arrival.stamp_ns), Origin(now_ns, recorded_ns, bool(arrival.edits)))
         self._modalities.append(MODALITIES.index(arrival.modality))
         self._stamps_ns.append(arrival.stamp_ns)
         self._times_ns.append(now_ns)
 
-    def origin(self, frame: Frame) -> Origin:
-        """Where a frame that has just left the synchronizer comes from."""
-        return self._origins[frame.modality, frame.stamp_ns]
-
     def stock_delivery(self, end_ns: int) -> Delivery:
-        """The sets that a stock ApproximateTimeSynchronizer makes of what arrived, each when its color arrived."""
+        """The sets that a stock ApproximateTimeSynchronizer makes of what arrived."""
         arrivals = zip((MODALITIES[index] for index in self._modalities), self._stamps_ns, strict=True)
-        made = np.sort(stock_sets(arrivals, MODALITIES, self._config.approx_sync_max_interval_ns))
-        is_color = np.asarray(self._modalities) == MODALITIES.index("color")
-        stamps_ns, times_ns = (np.asarray(each)[is_color] for each in (self._stamps_ns, self._times_ns))
-        order = np.argsort(stamps_ns, kind="stable")
-        # The n-th set of a stamp is of the n-th message with it.
-        place = np.searchsorted(stamps_ns[order], made) + np.arange(len(made)) - np.searchsorted(made, made)
-        return delivery_of(np.sort(times_ns[order][place]).tolist(), self.start_ns, end_ns)
+        made = stock_sets(arrivals, MODALITIES, self._config.approx_sync_max_interval_ns)
+        return delivery_of([self._times_ns[each.arrival] for each in made], self.start_ns, end_ns)

@@ -103,7 +103,7 @@ def _main(live: Callable[[], OpenLive] | None) -> None:
     report = ReplayReport(described, name, engine.precision, settings, scenarios, bags, outcomes, limits)
 
     # A file or another program gets the tables in full width.
-    Console(width=None if sys.stdout.isatty() else 200).print(*tables(report), sep="\n")
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(*tables(report), sep="\n")
     if arguments.output is not None:
         print(f"written: {_write(arguments.output, report)}")
     if problems := [*report.damages, *report.failures]:

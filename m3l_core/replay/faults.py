@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from m3l_core.datasets.arrivals import Arrival
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
-_Period = Annotated[float, Field(ge=0.001)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+_Period = Annotated[float, Field(ge=0.001, le=1e9)]
 
 
 @dataclass(frozen=True, slots=True)

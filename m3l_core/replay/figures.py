@@ -20,7 +20,8 @@ class Figure:
     of: Callable[[Measures], float | None]
     more_is_better: bool = True
     needs: str = ""
-    """What there must be to measure it: ``truth``, ``full``: the run without faults, or ``live``: a node."""
+    """What there must be to measure it: ``truth``, ``full``: a run without faults beside it, ``live``: a node, or
+    ``offline``: none."""
 
 
 def _miou(measures: Measures) -> float | None:
@@ -43,9 +44,14 @@ FIGURES: dict[str, Figure] = {
         "wait in the synchronizer [s], median: from the arrival of a set's reference frame to the set leaving",
         lambda m: m.waits.percentile_s(50),
         more_is_better=False,
+        needs="offline",
     ),
-    "wait_p95": Figure("the same, 95th percentile", lambda m: m.waits.percentile_s(95), more_is_better=False),
-    "wait_p99": Figure("the same, 99th percentile", lambda m: m.waits.percentile_s(99), more_is_better=False),
+    "wait_p95": Figure(
+        "the same, 95th percentile", lambda m: m.waits.percentile_s(95), more_is_better=False, needs="offline"
+    ),
+    "wait_p99": Figure(
+        "the same, 99th percentile", lambda m: m.waits.percentile_s(99), more_is_better=False, needs="offline"
+    ),
     "latency_p50": Figure(
         "latency of a live replay [s], median: from the publishing of the image whose stamp the labels bear (of color, "
         "if both do) to the arrival of the labels",
@@ -138,13 +144,15 @@ def check_limits(
         ValueError: a limit is to a scenario that is not replayed, or to a figure that cannot be measured.
     """
     names = {scenario.name for scenario in scenarios}
-    has = {
-        "": True,
-        "truth": has_truth,
-        "full": any(not scenario.faults for scenario in scenarios),
-        "live": is_live,
-    }
+    with_faults = {scenario.name for scenario in scenarios if scenario.faults}
     for limit in limits:
+        has = {
+            "": True,
+            "truth": has_truth,
+            "full": with_faults < names and (limit.scenario in with_faults if limit.scenario else bool(with_faults)),
+            "live": is_live,
+            "offline": not is_live,
+        }
         if limit.scenario and limit.scenario not in names:
             raise ValueError(f"{limit}: the scenario is not among those replayed: {', '.join(sorted(names))}")
         if limit.figure == MM_ROBUST and not names >= SUBSETS.keys():
@@ -153,8 +161,9 @@ def check_limits(
         if not has[needs]:
             wanted = {
                 "truth": "ground truth (a label topic or label files)",
-                "full": "a scenario without faults",
+                "full": "a scenario with faults, and one without to compare it with",
                 "live": "--live",
+                "offline": "a replay offline",
             }
             raise ValueError(f"{limit} needs {wanted[needs]}")
 

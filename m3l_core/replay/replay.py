@@ -10,13 +10,14 @@ import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
-from m3l_core.datasets.bag_frames import BagFrames
+from m3l_core.datasets.bag_frames import BagFrames, RecordedFrame
 from m3l_core.datasets.bag_reader import Bag
 from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
-from m3l_core.replay.arrival_log import ArrivalLog, Stamps
+from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
 from m3l_core.replay.comparisons import Comparisons, Moment, Yardstick
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.measures import Measures, ModalityCounts
@@ -140,7 +141,7 @@ class _Run:
     def label(self, frame_set: FrameSet) -> None:
         """Label a frame set at the moment it leaves the synchronizer."""
         now_ns = self._last_set_ns = self.frames.now_ns
-        origin = self._log.origin(frame_set.reference_frame)
+        origin = Origin.of(cast(RecordedFrame, frame_set.reference_frame).arrival)
         self._measures.waits.add(now_ns - origin.arrived_ns)
         for name in frame_set.missing.keys() & self._topics.keys():
             self._measures.modalities[name].missing += 1
@@ -171,7 +172,7 @@ class _Run:
         """To be called once there are no more frame sets."""
         log, measures, synchronizer = self._log, self._measures, self.frames.synchronizer
         if not log.recorded:
-            raise DatasetError(log.damage or f"bag {self._bag.path} has no message on {_listing(self._topics)}")
+            raise DatasetError(log.damage or no_message(self._bag, self._topics))
         end_ns = max(log.end_ns, self._last_set_ns)
         measures.delivery, gaps = self._meter.finish(log.start_ns, end_ns)
         if len(self._topics) > 1:
@@ -181,7 +182,7 @@ class _Run:
         reports, now_ns = synchronizer.report(), self.frames.now_ns
         timelines = self._timelines or self._begin_timelines()
         for name, counts in measures.modalities.items():
-            counts.recorded, counts.arrived = log.recorded[name], log.arrived[name]
+            counts.recorded, counts.arrived = self.frames.recorded[name], log.arrived[name]
             counts.in_complete_sets = reports[name].in_complete_sets
             counts.in_partial_sets = reports[name].in_partial_sets
             counts.dropped.update({why: n for (modality, why), n in self.frames.dropped.items() if modality == name})
@@ -221,5 +222,6 @@ def label_distance_ns(reference: ModalityReport, config: SyncConfig) -> int:
     return longest_ns if period_ns is None else min(longest_ns, period_ns // 2)
 
 
-def _listing(topics: Mapping[str, str]) -> str:
-    return ", ".join(topics.values())
+def no_message(bag: Bag, topics: Mapping[str, str]) -> str:
+    """Why there is nothing to replay."""
+    return f"bag {bag.path} has no message on {', '.join(topics.values())} that can be read"

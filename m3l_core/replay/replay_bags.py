@@ -121,11 +121,22 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
                         sinks=[opened.enter_context(open_sink(run)) for open_sink in task.sinks],
                         advance=advance,
                     )
+                if not scenario.faults:
+                    _check_stamps(results[scenario.name], truth)
     except OSError as error:
         raise DatasetError(
             f"labels of {task.bag.name} cannot be kept on disk: {error}; is the output folder full, or TMPDIR?"
         ) from error
     return [results[scenario.name] for scenario in task.scenarios]
+
+
+def _check_stamps(result: ReplayResult, truth: LabelImages | None) -> None:
+    measures = result.measures
+    if truth and measures.delivery.number and not measures.live and not measures.scores.accuracy.frames:
+        raise DatasetError(
+            f"none of the {len(truth)} label images of the ground truth of {result.bag} belongs to a frame: expected "
+            f"the stamps of the images (--stamps says which) in ns; the recording begins at {result.start_ns}"
+        )
 
 
 @functools.cache

@@ -85,13 +85,13 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """
     shipped = shipped_scenarios()
     path = shipped.get(str(name_or_path), Path(name_or_path))
-    if not path.is_file():
+    if not _is_file(path):
         raise ScenarioError(
             f"No scenario '{name_or_path}': expected a YAML file, or one of these: {', '.join(shipped) or 'none found'}"
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that is none
         raise ScenarioError(f"scenario {path} cannot be read: {error}") from error
     try:
         return Scenario.model_validate(content)
@@ -115,6 +115,13 @@ def load_scenarios(names: Sequence[str | Path]) -> list[Scenario]:
     return list(scenarios.values())
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file
+        return False
+
+
 def _shipped_folder() -> Path:
     """In the repository, or in share/ of the prefix under which this file is installed, be it colcon's or pip's."""
     here, inside = Path(__file__).resolve(), Path("config", "scenarios")
@@ -124,7 +131,14 @@ def _shipped_folder() -> Path:
 
 def _explained(error: Any) -> str:
     place = ".".join(map(str, error["loc"])) or "the file"
+    if error["type"] == "union_tag_not_found":
+        return f"{place}: kind is missing"
+    if error["type"] == "tuple_type":
+        return f"{place}: expected a list, got {error['input']!r}"
     if error["type"] != "extra_forbidden":
+        if error["type"] in ("float_type", "int_type") and isinstance(error["input"], str):
+            hint = "YAML wants a dot and the exponent's sign, as in 5.0e-2 or 1.8e+9"
+            return f"{place}: expected a number, got the text '{error['input']}': {hint}"
         came = f", got {error['input']!r}" if isinstance(error["input"], str | int | float) else ""
         return f"{place}: {error['msg']}{came}"
     kind = error["loc"][2] if len(error["loc"]) > 2 else None

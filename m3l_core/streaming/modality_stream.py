@@ -102,6 +102,8 @@ class ModalityStream:
         self.last_reason = ""
         self.unhealthy_stamp_ns: int | None = None
         """Stamp of the last frame if it was unhealthy."""
+        self.late_since_ns: int | None = None
+        """Arrival of the first of its latest frames that all came too late to lead a set."""
         self.state = ModalityState.STALE
         self.lost = False
         """Whether ``state`` is LOST: asked several times a frame, where looking up the Enum would show."""
@@ -228,7 +230,7 @@ class ModalityStream:
         """Empty the queue and unlearn stamps; a new timeline begins. The age of the sensor is not forgotten."""
         self.drop_oldest(Drop.RESET, len(self.queue))
         self._distances.clear()
-        self.last_used = self.newest_stamp_ns = self.skew_ns = self.unhealthy_stamp_ns = None
+        self.last_used = self.newest_stamp_ns = self.skew_ns = self.unhealthy_stamp_ns = self.late_since_ns = None
         self.healthy_since_ns = min(self.healthy_since_ns, now_ns)
 
     def report(self, now_ns: int) -> ModalityReport:

@@ -64,7 +64,7 @@ class SensorHealth:
         self._alike_count = 0
 
     def check(self, frame: Frame) -> str | None:
-        """Why the frame counts as missing, in a few words, or None if it is healthy.
+        """Why the frame counts as missing, or None if it is healthy: in a few words, of few kinds, to be counted by.
 
         ``frame.data`` is (H, W, 3) uint8, or (H, W) uint16 or float32, as `Frame` says. It is kept until the
         next call and must not be written into meanwhile.
@@ -84,7 +84,7 @@ class SensorHealth:
             # NaN and -Inf fail the first comparison, +Inf the second (REP 117).
             valid = np.count_nonzero((sample > 0) & (sample < np.inf)) / sample.size
             if valid < limits.min_valid_depth:
-                return f"{_percent(valid)} of the depth is valid, {_percent(limits.min_valid_depth)} needed"
+                return f"{math.floor(valid * 100)}% of the depth is valid, {limits.min_valid_depth * 100:g}% needed"
             return None
         if np.count_nonzero(sample > limits.black_level) <= _BLACK_SHARE * sample.size:
             return "black image"
@@ -104,7 +104,7 @@ class SensorHealth:
         self._same_count = self._same_count + 1 if same else 1
         if self._same_count < self._thresholds.frozen_frames:
             return None
-        return f"same image {self._same_count} times in a row"
+        return f"same image {self._thresholds.frozen_frames} or more times in a row"
 
     def _changed(self, image: NDArray[Any], encoding: str) -> str | None:
         came = (f"{image.shape[1]}x{image.shape[0]}", encoding)
@@ -129,8 +129,3 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
         return False
     bits = np.dtype(f"u{one.dtype.itemsize}")  # NaN differs from itself, its bits do not
     return np.array_equal(one.view(bits), other.view(bits))
-
-
-def _percent(share: float) -> str:
-    """Rounded down, so that a share below a limit never reads like the limit."""
-    return f"{math.floor(share * 1000 + 1e-9) / 10:g}%"

@@ -8,22 +8,29 @@ topic stops all sets, and after a jump of the stamps back the new messages are t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class StockSet(NamedTuple):
+    """A set, by what is known of it offline."""
+
+    stamp_ns: int
+    """Of the first modality's message."""
+    arrival: int
+    """Which arrival completed it, counted from 0."""
 
 
 def stock_sets(
     arrivals: Iterable[tuple[str, int]], modalities: Sequence[str], slop_ns: int, queue_size: int = 10
-) -> list[int]:
-    """Replay arrivals.
+) -> list[StockSet]:
+    """The sets that it makes of arrivals, as they leave.
 
     Args:
         arrivals: (modality, stamp in ns), in the order of their arrival.
-
-    Returns:
-        Stamp of the first modality's message of every set.
     """
     queues: dict[str, dict[int, None]] = {name: {} for name in modalities}
     sets = []
-    for modality, stamp in arrivals:
+    for number, (modality, stamp) in enumerate(arrivals):
         queue = queues[modality]
         queue[stamp] = None
         if len(queue) > queue_size:
@@ -39,5 +46,5 @@ def stock_sets(
         if len(chosen) == len(queues):
             for name, used in chosen.items():
                 queues[name].pop(used)
-            sets.append(chosen[modalities[0]])
+            sets.append(StockSet(chosen[modalities[0]], number))
     return sets

@@ -166,6 +166,8 @@ class FrameSynchronizer:
             state = stream.state_at(now)
             if state is not stream.state:
                 stream.state, stream.lost = state, state is ModalityState.LOST
+                if stream.lost:
+                    stream.late_since_ns = None
                 why = f": {stream.last_reason}" if stream.is_unhealthy and state is ModalityState.LOST else ""
                 self._events.put(SyncEvent(f"{stream.name} is {state.value}{why}", stream.name, state))
 
@@ -203,12 +205,17 @@ class FrameSynchronizer:
         if entry.worthless:
             return behind < 0
         if stream is self._reference():
-            if behind > self.config.reset_interval_ns:
-                # The reference has changed to a modality with another clock: its time counts from now on.
-                self._reset(f"{stream.name} takes over, its stamps are {behind / 1e9:.2f} s behind", now)
-            elif behind >= 0:
+            if behind < 0:
+                stream.late_since_ns = None
+                return True
+            if stream.late_since_ns is None:
+                stream.late_since_ns = now
+            if behind <= self.config.reset_interval_ns and now - stream.late_since_ns < stream.sensor_timeout_ns:
                 stream.drop(Drop.LATE)
                 return False
+            # It has another clock than the reference before it, or has set its own back: its time counts from now on,
+            # or there would be no set until it has caught up.
+            self._reset(f"{stream.name} leads, its stamps are {behind / 1e9:.2f} s behind", now)
         elif behind > self.config.approx_sync_max_interval_ns:
             stream.drop(Drop.LATE)
             return False

@@ -44,7 +44,7 @@ def score(instants: Sequence[Instant], masks: Masks, num_classes: int) -> list[P
     sent = [
         (name, instant.stamp_ns) for instant in instants for name in SENSOR_TOPICS if name not in instant.phase.silent
     ]
-    stock = set(stock_sets(sent, list(SENSOR_TOPICS), STOCK_SLOP_NS))
+    stock = {made.stamp_ns for made in stock_sets(sent, list(SENSOR_TOPICS), STOCK_SLOP_NS)}
     period_s = (instants[-1].stamp_ns - instants[0].stamp_ns) / 1e9 / max(1, len(instants) - 1)
     results = []
     for phase in PHASES:

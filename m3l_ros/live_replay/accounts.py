@@ -51,7 +51,7 @@ class Accounts:
             name: of the modality.
             recorded: messages in the bag.
             arrived: those that were published.
-            unreadable: what is in the bag beside them.
+            unreadable: those of them that are no messages of their type.
         """
         told = self.of(name)
         dropped = Counter({why.removeprefix(_DROPPED): n for why, n in told.items() if why.startswith(_DROPPED)})

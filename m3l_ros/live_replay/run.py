@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from m3l_core.datasets.arrivals import Arrival, Faults
 from m3l_core.datasets.bag_reader import Bag
 from m3l_core.errors import DatasetError, M3LError
-from m3l_core.replay.arrival_log import ArrivalLog, RecordedArrival
+from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.comparisons import Comparisons
 from m3l_core.replay.label_images import LabelStore
 from m3l_core.replay.measures import LiveMeasures, Measures
-from m3l_core.replay.replay import ReplayResult, ReplaySettings
+from m3l_core.replay.replay import ReplayResult, ReplaySettings, no_message
 from m3l_core.replay.state_timeline import StateTimeline
 from m3l_core.replay.timing import DeliveryMeter
 from m3l_ros.live_replay.accounts import Accounts, report_of
@@ -90,9 +90,7 @@ class LiveRun:
         packed = pack(faults(self.log.before_faults(self._recorded(bag, advance))))
         first = next(packed, None)  # before the node begins: its sensors are LOST if nothing comes for a while
         if not self.log.recorded:
-            raise DatasetError(
-                self.log.damage or f"bag {bag.path} has no message on {', '.join(self._topics.values())}"
-            )
+            raise DatasetError(self.log.damage or no_message(bag, self._topics))
         self._timelines = {name: StateTimeline(self._sync, self.log.start_ns) for name in self._topics}
         client.on_mask, client.on_statuses = partial(self._take_mask, masks), self._take_statuses
         self._before = node.begin()
@@ -122,7 +120,8 @@ class LiveRun:
         self.live.replaced_sets = whole["sets replaced by newer ones"]
         for name, timeline in self._timelines.items():
             timeline.finish(report_of(self._told[name]), self._told_ns, end_ns)
-            counts = accounts.modality(name, log.recorded[name], log.arrived[name], self._unreadable[name])
+            recorded = log.recorded[name] + self._unreadable[name]
+            counts = accounts.modality(name, recorded, log.arrived[name], self._unreadable[name])
             counts.states_ns = timeline.lengths_ns
             measures.modalities[name] = counts
         return ReplayResult(
@@ -156,8 +155,7 @@ class LiveRun:
         former = self.sent.get(key)
         # Of two with one stamp the first is used, unless the stamps have jumped back between them.
         if former is None or now_ns - former.published_ns > self._sync.reset_interval_ns:
-            recorded_ns = arrival.recorded_stamp_ns if isinstance(arrival, RecordedArrival) else arrival.stamp_ns
-            self.sent[key] = Sent(now_ns, recorded_ns, edited)
+            self.sent[key] = Sent(now_ns, Origin.of(arrival).recorded_stamp_ns, edited)
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() + (self._ahead_ns or 0)

@@ -121,21 +121,26 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(root: str, monkeypatch: 
         pass
 
 
-def test_what_is_written_is_uploaded_also_when_it_ends_with_an_error(root: str) -> None:
+@pytest.mark.parametrize("error", [DatasetError, ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_what_is_written_is_uploaded_whatever_ends_it(root: str, error: type[BaseException]) -> None:
     make_folder(f"{root}/data/hall")
     with local_folder(f"{root}/data/hall") as folder:
         (folder / "color").mkdir()
         (folder / "color/1.png").write_bytes(b"one")
         (folder / "frames.json").write_bytes(b"[1]")
-    with pytest.raises(DatasetError), local_folder(f"{root}/data/hall") as folder:
+    with pytest.raises(error), local_folder(f"{root}/data/hall") as folder:
         assert list(folder.iterdir()) == []
         (folder / "2.png").write_bytes(b"two")
-        raise DatasetError("disk full")
-    with pytest.raises(ZeroDivisionError), local_folder(f"{root}/data/hall") as folder:
-        (folder / "3.png").write_bytes(b"three")
-        raise ZeroDivisionError
+        raise error("enough")
     assert names(f"{root}/data/hall") == {"color/1.png", "frames.json", "2.png"}
     assert read(f"{root}/data/hall/2.png") == b"two"
+
+
+def test_an_error_speaks_of_the_url(root: str) -> None:
+    make_folder(f"{root}/hall")
+    with pytest.raises(DatasetError) as caught, local_folder(f"{root}/hall") as folder:
+        raise DatasetError(f"{folder}/source.yaml does not say what {folder} holds")
+    assert str(caught.value) == f"{root}/hall/source.yaml does not say what {root}/hall holds"
 
 
 def test_what_is_there_already_is_not_uploaded_again(root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,18 @@ def test_a_rate_is_a_positive_number(tmp_path: Path, rate: str) -> None:
     assert "--rate" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("option", "value"), [("--stillness", "1.5"), ("--start", "soon"), ("--jobs", "0")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--stillness", "1.5"),
+        ("--start", "soon"),
+        ("--jobs", "0"),
+        ("--rate", "1e-300"),
+        ("--max-interval", "nan"),
+        ("--sync-timeout", "1e-10"),
+        ("--sync-timeout", "1e300"),
+    ],
+)
 def test_what_an_argument_cannot_be_is_told(tmp_path: Path, option: str, value: str) -> None:
     done = run(tmp_path, "bag", "--output", "data", option, value)
     assert done.returncode == 2
@@ -185,11 +196,11 @@ def test_a_full_disk_loses_nothing(bags: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", frames(100))
-    done = run(tmp_path, bag, "--output", "data", "--start", 4, "--end", 4.5, "--stillness", 1)
+    bag = write_bag(tmp_path / "bag", frames(300))
+    done = run(tmp_path, bag, "--output", "data", "--start", 14, "--end", 14.5, "--stillness", 1)
     assert done.returncode == 0, done.stderr
-    assert "bag: 55 color messages skipped: outside of the time range\n" in done.stdout
-    assert "bag: 40 frame sets skipped: outside of the time range\n" in done.stdout
+    assert "bag: 95 color messages skipped: outside of the time range\n" in done.stdout
+    assert "bag: 200 frame sets skipped: outside of the time range\n" in done.stdout
     assert "bag: 4 frame sets skipped: hardly differ from the last one kept\n" in done.stdout
     assert rows(done.stdout) == [["bag", "1", "0", "0", "0", "2"]]
 

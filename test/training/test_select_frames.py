@@ -110,8 +110,10 @@ def test_mistakes_are_told_in_a_line_and_leave_nothing(select: Select, index: Pa
     done = select(index, "--budget", 3, "--strategy", "k_center", "--output", "out")
     assert done.returncode == 2
     assert "--strategy k_center needs --bundle" in done.stderr
-    done = select(index, "--budget", 0, "--output", "out")
-    assert done.returncode == 2
+    for budget, seed in ((0, 0), (3, -1)):
+        done = select(index, "--budget", budget, "--seed", seed, "--output", "out")
+        assert done.returncode == 2
+        assert "expected a whole number" in done.stderr.splitlines()[-1]
     done = select(index.parent / "val.json", "--budget", 3, "--output", "out")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "all 1 frames of" in done.stderr

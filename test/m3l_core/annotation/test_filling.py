@@ -94,6 +94,15 @@ def test_another_label_is_kept_unless_it_is_to_be_replaced(index: Path) -> None:
     np.testing.assert_array_equal(read_image(label, "label"), mask())
 
 
+def test_a_damaged_label_can_be_replaced(index: Path) -> None:
+    label = index.parent / "hall/label/1.png"
+    label.write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"hall/label/1\.png"):
+        check(index, ("hall__1.png", mask()))
+    write_labels(index, check(index, ("hall__1.png", mask()), overwrite=True))
+    np.testing.assert_array_equal(read_image(label, "label"), mask())
+
+
 def test_a_label_that_the_index_does_not_know_counts_too(index: Path) -> None:
     """As after an import that was interrupted between the labels and the index."""
     (index.parent / "yard/label").mkdir(exist_ok=True)

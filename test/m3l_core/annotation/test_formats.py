@@ -18,7 +18,8 @@ from m3l_core.annotation.coco import CocoWriter
 from m3l_core.annotation.cvat_masks import CvatMaskWriter
 from m3l_core.annotation.label_studio import task
 from m3l_core.annotation.mask_images import class_colors, encode_mask
-from m3l_core.labels import IGNORE
+from m3l_core.errors import DatasetError
+from m3l_core.labels import IGNORE, LabelSet
 
 Files = dict[str, bytes | str]
 
@@ -108,3 +109,11 @@ def test_masks_come_back(write: Callable[[Mapping[str, Mask]], Files], masks: di
             assert set(names) == set(masks)
             for name, ids in masks.items():
                 np.testing.assert_array_equal(names[name].ids, ids, err_msg=str(export))
+
+
+@pytest.mark.parametrize("name", ["wall: left", "#1"])
+def test_a_class_that_the_label_map_would_lose_is_refused(tmp_path: Path, name: str) -> None:
+    classes = [{"name": each, "color": (1, 2, 3)} for each in ("floor", name)]
+    labels = LabelSet.model_validate({"classes": classes})
+    with pytest.raises(DatasetError, match=f"cannot hold the class '{name}'"):
+        CvatMaskWriter(tmp_path / "masks.zip", labels)

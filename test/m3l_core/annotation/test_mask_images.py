@@ -24,13 +24,13 @@ from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE
 
 
-def png(kind: int, depth: int, rows: list[bytes], width: int, palette: bytes = b"") -> bytes:
+def png(kind: int, depth: int, rows: list[bytes], width: int, palette: bytes = b"", height: int = 0) -> bytes:
     """A png written by hand."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height or len(rows), depth, kind, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = [(b"IHDR", header), *([(b"PLTE", palette)] if palette else []), (b"IDAT", pixels), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
@@ -104,6 +104,8 @@ def test_damaged_and_deep_images_are_refused() -> None:
     whole = encode_mask(np.zeros((4, 4), np.uint8), LABELS)
     with pytest.raises(DatasetError):
         decode_mask(whole[:40], "mask.png")
+    with pytest.raises(DatasetError, match="is damaged"):
+        decode_mask(png(0, 8, [b"\0"], 60_000, height=60_000), "mask.png")
 
 
 def test_a_color_of_no_class_is_named() -> None:

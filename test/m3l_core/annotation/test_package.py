@@ -38,7 +38,7 @@ def labels_of(sample: Sample) -> Mask:
     return ids
 
 
-def package(samples: list[Sample], folder: Path, labeller: Callable[[Sample], Mask] | None) -> Selection:
+def package(samples: list[Sample], folder: Path, labeller: Callable[[Sample], Mask] | None, *url: str) -> Selection:
     selection = Selection(
         index="train.json",
         modalities=("color", "depth"),
@@ -58,7 +58,7 @@ def package(samples: list[Sample], folder: Path, labeller: Callable[[Sample], Ma
             for name, sample in zip(frame_names(samples), samples, strict=True)
         ),
     )
-    write_package(folder, selection, samples, MODALITIES, labeller)
+    write_package(folder, selection, samples, MODALITIES, labeller, *url)
     return selection
 
 
@@ -97,6 +97,20 @@ def test_the_images_are_those_of_the_index(rooms: list[Sample], tmp_path: Path) 
     }
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"images", "cvat", "label_studio", "selection.json"}
     assert {file.name for file in (tmp_path / "out/cvat").iterdir()} == {"labels.json"}
+
+
+@pytest.mark.parametrize(
+    ("url", "image"),
+    [
+        ("https://host/images", "https://host/images/train_0__train_0.jpg"),
+        ("https://host/images/", "https://host/images/train_0__train_0.jpg"),
+        ("/data/local-files/?d=", "/data/local-files/?d=train_0__train_0.jpg"),
+    ],
+)
+def test_a_file_name_follows_the_url(rooms: list[Sample], tmp_path: Path, url: str, image: str) -> None:
+    package(rooms[:1], tmp_path / "out", None, url)
+    (task,) = json.loads((tmp_path / "out/label_studio/tasks.json").read_text())
+    assert task["data"]["image"] == image
 
 
 def test_tools_know_the_classes_and_their_colors(rooms: list[Sample], tmp_path: Path) -> None:

@@ -117,14 +117,15 @@ def test_label_studio_counts_what_was_submitted(tmp_path: Path) -> None:
     mask = np.eye(3, 5, dtype=np.uint8)
     result = (brush(mask), brush(mask[::-1], "lamp"), {"type": "choices", "value": {"choices": ["easy"]}})
     found = read_all(write_files(tmp_path / "a", tasks(*result)))
-    ids = found["0f1e2d3c-hall__1"].ids
+    ids = found["/data/upload/3/0f1e2d3c-hall__1"].ids
     assert ids.tolist() == [[WALL, 255, LAMP, 255, 255], [255, LAMP, 255, 255, 255], [LAMP, 255, WALL, 255, 255]]
     assert read_all(write_files(tmp_path / "b", tasks(*result, was_cancelled=True))) == {}
+    assert read_all(write_files(tmp_path / "box", tasks({"type": "rectanglelabels"}, was_cancelled=True))) == {}
     assert [*read_all(write_files(tmp_path / "c", tasks(*result, data={"image": "x", "frame": "yard__7"})))] == [
         "yard__7"
     ]
-    served = tasks(*result, data={"image": "/data/local-files/?d=hall%5F_1.jpg"})
-    assert [*read_all(write_files(tmp_path / "d", served))] == ["hall__1"]
+    served = tasks(*result, data={"image": "/data/local-files/?d=hall/color/a%20b.jpg"})
+    assert [*read_all(write_files(tmp_path / "d", served))] == ["hall/color/a b"]
 
 
 def test_the_order_of_a_palette_may_not_be_mistaken(tmp_path: Path) -> None:
@@ -182,6 +183,14 @@ BROKEN: dict[str, tuple[dict[str, bytes | str], str]] = {
         coco({"segmentation": {"size": [6, 4], "counts": [24]}}),
         "hall__1.jpg: annotation 1: a segmentation is neither",
     ),
+    "run lengths beyond all numbers": (
+        coco({"segmentation": {"size": [4, 6], "counts": [10**30, 24 - 10**30]}}),
+        "hall__1.jpg: annotation 1: a segmentation is neither",
+    ),
+    "an image beyond all memory": (
+        coco(images=[{"id": 7, "file_name": "hall__1.jpg", "width": 10**6, "height": 10**7}]),
+        "hall__1.jpg is said to have 1000000x10000000 pixels",
+    ),
     "an image that is not listed": (coco({"image_id": 8}), "annotation 1 is of image 8 and category 1, which are not"),
     "a category twice": (
         coco(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]),
@@ -197,8 +206,9 @@ BROKEN: dict[str, tuple[dict[str, bytes | str], str]] = {
     "a region without a size": (tasks(brush(WHOLE, original_width=0)), "a brushed region cannot be understood"),
     "a task without an image": (
         tasks(brush(WHOLE), data={"text": "x"}),
-        "tells neither 'frame' nor 'image', only text",
+        "names its image neither in 'frame' nor in 'image', it has text",
     ),
+    "an image that is a number": (tasks(brush(WHOLE), data={"image": 5}), "names its image neither in 'frame'"),
 }
 
 

@@ -73,9 +73,10 @@ def test_two_cameras_are_registered_by_what_the_bag_says_of_them(tmp_path: Path)
         pair("camera", "/camera"),
         pair("camera", "camera", GRID),
         pair(COLOR_FRAME, DEPTH_FRAME, GRID, GRID),
-        pair(COLOR_FRAME, DEPTH_FRAME, GRID, replace(GRID, matrix=GRID.matrix * [[1.0001], [1], [1]]), rig_links()),
+        pair(COLOR_FRAME, DEPTH_FRAME, GRID, replace(GRID, matrix=GRID.matrix * [[1.0001], [1], [1]])),
+        pair(COLOR_FRAME, DEPTH_FRAME, GRID, GRID, static_transforms((COLOR_FRAME, DEPTH_FRAME, turned((0, 0, 1e-4))))),
     ],
-    ids=["one frame", "one frame, half the camera_info", "equal intrinsics", "nearly equal intrinsics"],
+    ids=["one frame", "one frame, half the camera_info", "equal intrinsics", "nearly equal intrinsics", "one place"],
 )
 def test_depth_that_a_driver_has_registered_stays_as_it_is(tmp_path: Path, recorded: list[Recorded]) -> None:
     cameras = read(tmp_path, recorded)
@@ -87,6 +88,12 @@ def test_one_frame_with_other_pixels_is_registered_without_a_transform(tmp_path:
     cameras = read(tmp_path, pair("camera", "camera", GRID, pinhole(SIZE, 40.0)))
     assert cameras.registration is not None
     np.testing.assert_array_equal(cameras.registration.depth_to_color, np.eye(4))
+
+
+def test_equal_cameras_in_two_places_are_not_one(tmp_path: Path) -> None:
+    cameras = read(tmp_path, pair(COLOR_FRAME, DEPTH_FRAME, GRID, GRID, rig_links()))
+    assert cameras.registration is not None
+    np.testing.assert_allclose(cameras.registration.depth_to_color, DEPTH_TO_COLOR, atol=1e-12)
 
 
 def test_the_second_of_a_stereo_pair_is_not_the_first(tmp_path: Path) -> None:
@@ -133,9 +140,9 @@ def test_a_flag_takes_it_as_it_is(tmp_path: Path) -> None:
     assert read(tmp_path, pair(), depth_as_is=True).registration is None
 
 
-def test_a_broken_first_image_is_passed_over(tmp_path: Path) -> None:
+def test_broken_images_are_passed_over_however_many(tmp_path: Path) -> None:
     broken = Recorded(DEPTH_TOPIC, START_NS - 1, b"\0\1\0\0", "sensor_msgs/msg/Image")
-    cameras = read(tmp_path, [broken, *rig_recording(1)])
+    cameras = read(tmp_path, [*[broken] * 50, *rig_recording(1)])
     assert cameras.registration is not None
 
 

@@ -476,21 +476,25 @@ def test_what_stands_still_is_kept_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        TimeRange(Moment(5 * 1000 * MS, False), Moment(7 * 1000 * MS, False)),
-        TimeRange(Moment(START_NS + 5 * 1000 * MS, True), Moment(START_NS + 7 * 1000 * MS, True)),
+        TimeRange(Moment(15 * 1000 * MS, False), Moment(17 * 1000 * MS, False)),
+        TimeRange(Moment(START_NS + 15 * 1000 * MS, True), Moment(START_NS + 17 * 1000 * MS, True)),
     ],
     ids=["offsets", "stamps"],
 )
 def test_a_part_is_what_the_whole_has_there(tmp_path: Path, part: TimeRange) -> None:
-    bag = write_bag(tmp_path / "bag", frames(100))
+    recorded = frames(320)
+    for number in range(120, 160):  # color freezes before the part, which is noticed after 30 images
+        stamp = stamps(320)[number]
+        recorded[2 * number] = Recorded(COLOR, stamp + 3 * MS, image(rgb(0), "rgb8", stamp))
+    bag = write_bag(tmp_path / "bag", recorded)
     extract(bag, tmp_path / "whole")
     extraction = extract(bag, tmp_path / "part", time_range=part)
-    assert stems(tmp_path / "part/bag/color") == stamps(20, first=50)
+    assert stems(tmp_path / "part/bag/color") == stamps(10, first=160)
     whole = entries(tmp_path / "whole/bag")
-    assert entries(tmp_path / "part/bag") == {stamp: whole[stamp] for stamp in stamps(20, first=50)}
+    assert entries(tmp_path / "part/bag") == {stamp: whole[stamp] for stamp in stamps(20, first=150)}
     outside = "outside of the time range"
-    assert extraction.skipped["color messages", outside] + extraction.skipped["frame sets", outside] == 80
-    assert extraction.skipped["color messages", outside] == extraction.skipped["depth messages", outside] >= 38
+    assert extraction.skipped["color messages", outside] + extraction.skipped["frame sets", outside] == 300
+    assert extraction.skipped["color messages", outside] == extraction.skipped["depth messages", outside] >= 98
 
 
 def test_a_part_beyond_the_end_says_so(tmp_path: Path) -> None:
@@ -500,11 +504,31 @@ def test_a_part_beyond_the_end_says_so(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_loops_is_written_once(tmp_path: Path) -> None:
-    again = [Recorded(each.topic, each.time_ns + 3000 * MS, each.message) for each in frames(20)]
-    bag = write_bag(tmp_path / "bag", frames(20) + again)
+    """The second time without depth: what the first time gave stays in the index, however long ago that was."""
+    colors = [each for each in frames(300) if each.topic == COLOR]
+    again = [Recorded(each.topic, each.time_ns + 40_000 * MS, each.message) for each in colors]
+    bag = write_bag(tmp_path / "bag", frames(300) + again)
     extraction = extract(bag, tmp_path / "data", rate_hz=1)
-    assert stems(tmp_path / "data/bag/color") == sorted(entries(tmp_path / "data/bag")) == stamps(20)[::10]
-    assert extraction.written == 4
+    assert stems(tmp_path / "data/bag/color") == sorted(entries(tmp_path / "data/bag")) == stamps(300)[::10]
+    assert all(entry["depth"] for entry in entries(tmp_path / "data/bag").values())
+    assert extraction.written == 60
+    assert extraction.skipped["frame sets", "their stamp came before"] == 300
+
+
+def test_labels_of_what_was_not_kept_are_not_lost_ones(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", frames(20) + labels(20))
+    extraction = extract(bag, tmp_path / "data", label_topic=LABEL, rate_hz=1)
+    assert (extraction.labels, dict(extraction.dropped)) == (2, {})
+    assert extraction.skipped == {("label messages", "their frame set was not kept"): 18}
+
+
+def test_what_nobody_foresaw_costs_no_other_bag(tmp_path: Path) -> None:
+    bags = [write_bag(tmp_path / name, frames(2)) for name in "ab"]
+    tasks = [ExtractionTask(bags[0], "a", {"color": "/none"}, 2, tmp_path / "data"), task(bags[1], tmp_path / "data")]
+    wrong, right = extract_bags(tasks)
+    assert isinstance(wrong, DatasetError) and isinstance(right, Extraction)
+    assert str(wrong).startswith(f"{bags[0]}: Traceback") and "KeyError" in str(wrong)
+    assert right.frame_sets == 2
 
 
 def test_processes_write_the_same_and_a_broken_bag_stops_no_other(tmp_path: Path) -> None:

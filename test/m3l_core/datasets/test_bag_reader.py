@@ -165,11 +165,19 @@ def test_damage_inside_a_file_ends_the_reading_where_it_is(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("nowhere", "does not exist"), ("text.txt", "Unrecognized storage"), ("folder", "has no metadata.yaml")],
+    [
+        ("nowhere", "does not exist"),
+        ("text.txt", "Unrecognized storage"),
+        ("folder", "has no metadata.yaml"),
+        ("ros1", r"give its files, such as .*ros1/a\.bag"),
+    ],
 )
 def test_what_is_no_bag_is_told(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "ros1").mkdir()
+    for bag in "ba":
+        (tmp_path / f"ros1/{bag}.bag").touch()
     with pytest.raises(DatasetError, match=reason), open_bag(tmp_path / name):
         pass
 

@@ -75,6 +75,10 @@ def test_what_is_given_counts() -> None:
             "/c/compressed holds sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Im",
         ),
         ({"color": NONE, "depth": NONE}, "there is nothing to read"),
+        (
+            {"color": "/rear/color", "depth": "/rear/color"},
+            "expected a topic for each of color, depth, got /rear/color, /rear/color",
+        ),
     ],
 )
 def test_what_is_not_clear_is_asked_for(given: dict[str, str | None], reason: str) -> None:

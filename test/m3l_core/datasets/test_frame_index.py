@@ -51,6 +51,11 @@ def test_what_was_there_stays_unless_its_files_are_gone(tmp_path: Path) -> None:
         index.add(entry(tmp_path, 4, b"another"))
     assert stamps_of(tmp_path) == [1, 3, 4]
     assert json.loads((tmp_path / INDEX_FILE).read_text())[2]["sha256"] == {"color": sha256(b"another")}
+    for path in (tmp_path / "color").iterdir():
+        path.unlink()
+    with FrameIndex(tmp_path):
+        pass
+    assert stamps_of(tmp_path) == []
 
 
 def test_a_label_is_the_one_that_lies_there(tmp_path: Path) -> None:
@@ -76,6 +81,15 @@ def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
         index.add(entry(tmp_path, 1))
         raise KeyboardInterrupt
     assert stamps_of(tmp_path) == [1]
+
+
+def test_frame_sets_are_met_once(tmp_path: Path) -> None:
+    with FrameIndex(tmp_path) as index:
+        index.add(entry(tmp_path, 2))
+    with FrameIndex(tmp_path) as index:
+        assert [index.meet(stamp) for stamp in (1, 2, 1)] == [True, True, False]
+        assert [index.has_met(stamp) for stamp in (1, 2, 3)] == [True, True, False]
+    assert stamps_of(tmp_path) == [2]
 
 
 def test_nothing_has_no_index(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,16 +17,54 @@ from support.slow_work import wait
 from m3l_core.datasets.parallel import in_processes, in_threads
 from m3l_core.errors import DatasetError
 
+PROGRAM = """
+import sys
+from functools import partial
+from pathlib import Path
+
+from support.slow_work import wait_for_ever
+
+from m3l_core.datasets.parallel import in_processes
+
+if __name__ == "__main__":
+    list(in_processes(partial(wait_for_ever, Path(sys.argv[1])), [1, 2], 2, chunk=1))
+"""
+
 
 def test_who_is_interrupted_does_not_wait_for_the_others(tmp_path: Path) -> None:
     """pytest's time limit is below what they would take."""
     results = in_processes(partial(wait, tmp_path), [0, 1, 2], 2, chunk=1)
     assert next(results) == 0
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s and len(list(tmp_path.glob("*.begun"))) < 2:
-        time.sleep(0.02)
+    wait_until(lambda: len(list(tmp_path.glob("*.begun"))) == 2)
     results.close()
     assert len(list(tmp_path.glob("*.stopped"))) == 2
+
+
+def test_who_is_interrupted_leaves_no_process_that_goes_on_with_the_next_item(tmp_path: Path) -> None:
+    results = in_processes(partial(wait, tmp_path), range(5), 2, chunk=1)
+    assert next(results) == 0
+    wait_until(lambda: len(list(tmp_path.glob("*.begun"))) == 2)
+    results.close()
+    assert len(list(tmp_path.glob("*.begun"))) == len(list(tmp_path.glob("*.stopped"))) == 2
+
+
+def test_workers_end_with_the_process_that_has_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment)
+    wait_until(lambda: len(list(tmp_path.glob("*.process"))) == 2)
+    workers = [int(path.read_text() or 0) for path in tmp_path.glob("*.process")]
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 def test_threads_keep_the_order_and_take_no_more_than_they_need() -> None:

@@ -86,6 +86,7 @@ def test_another_bag_of_that_name_is_refused(tmp_path: Path) -> None:
     other = write_bag(tmp_path / "b/hall", frames(3, first=50)).as_uri()
     outcome = extract_stored_bag(output, GUESSED, ExtractionSettings(), 1, other)
     assert isinstance(outcome, DatasetError)
+    assert str(outcome).startswith(f"{output}/hall was extracted from ")
     assert f"bag {other} is {{'start_ns'" in str(outcome)
     assert files(tmp_path / "data") == before
 

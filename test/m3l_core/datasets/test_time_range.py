@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from support.bags import MS, PERIOD_NS, START_NS, stamps
@@ -40,20 +41,32 @@ def test_the_end_is_not_in_it() -> None:
 
 @pytest.mark.parametrize("is_stamp", [False, True])
 def test_no_more_is_read_than_is_needed(is_stamp: bool) -> None:
-    """Two seconds before and after: what the synchronizer and the health checks look at."""
+    """Ten seconds before and after: what the synchronizer and the health checks look at."""
     zero = START_NS if is_stamp else 0
-    part = TimeRange(Moment(zero + 5 * S, is_stamp), Moment(zero + 7 * S, is_stamp))
+    part = TimeRange(Moment(zero + 15 * S, is_stamp), Moment(zero + 17 * S, is_stamp))
     read, skipped = [], Counter[str]()
 
     def recorded():
-        for number, stamp in enumerate(stamps(200)):
+        for number, stamp in enumerate(stamps(500)):
             read.append(number)
             yield Arrival(stamp, "color" if number % 2 else "depth", None, stamp)
 
-    needed = part.needed(recorded(), START_NS, {"color": 100, "depth": 100}, lambda name, n: skipped.update({name: n}))
-    assert [(arrival.time_ns - START_NS) // PERIOD_NS for arrival in needed] == list(range(30, 90))
-    assert read == list(range(91))
-    assert skipped == {"color": 70, "depth": 70}
+    needed = part.needed(recorded(), START_NS, {"color": 250, "depth": 250}, lambda name, n: skipped.update({name: n}))
+    assert [(arrival.time_ns - START_NS) // PERIOD_NS for arrival in needed] == list(range(50, 270))
+    # One stamp may be wrong, ten of each are not.
+    assert read == list(range(290 if is_stamp else 271))
+    assert skipped == {"color": 140, "depth": 140}
+
+
+@pytest.mark.parametrize("modalities", [("color",), ("color", "depth")])
+def test_a_wrong_stamp_is_not_the_end(modalities: tuple[str, ...]) -> None:
+    arrivals = [Arrival(stamp, name, None, stamp) for stamp in stamps(40) for name in modalities]
+    arrivals[5] = replace(arrivals[5], stamp_ns=arrivals[5].stamp_ns + 3600 * S)
+    recorded, skipped = dict.fromkeys(modalities, 40), Counter[str]()
+    part = TimeRange(None, Moment(START_NS + 2 * S, True))
+    needed = part.needed(arrivals, START_NS, recorded, lambda name, n: skipped.update({name: n}))
+    assert list(needed) == arrivals[:5] + arrivals[6:]
+    assert skipped == {arrivals[5].modality: 1}
 
 
 def test_no_limit_reads_all() -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from m3l_core.datasets.arrivals import Arrival
 from m3l_core.errors import DatasetError
-from m3l_core.frames import Frame
-from m3l_core.replay.arrival_log import ArrivalLog, Stamps
+from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
 from m3l_core.replay.timing import Delivery
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -28,21 +27,13 @@ def arrive(log: ArrivalLog, *arrivals: tuple[int, str, int]) -> None:
 
 
 @pytest.mark.parametrize(("stamps", "seen_ms"), [("header", 40), ("receive", 100)])
-def test_a_frame_is_known_by_its_stamp_whatever_a_fault_made_of_it(stamps: Stamps, seen_ms: int) -> None:
+def test_a_message_is_known_as_it_was_recorded_whatever_a_fault_made_of_it(stamps: Stamps, seen_ms: int) -> None:
     log = ArrivalLog(stamps, CONFIG)
     (arrival,) = log.before_faults([Arrival(100 * MS, "color", None, 40 * MS)])
     late = replace(arrival, time_ns=130 * MS, stamp_ns=55 * MS, edits=(lambda image: image,))
     log.behind_faults(late, 131 * MS)
-    assert log.origin(Frame("color", 55 * MS, None)) == (131 * MS, seen_ms * MS, True)
+    assert Origin.of(late) == (130 * MS, seen_ms * MS, True)
     assert (log.start_ns, log.end_ns) == (100 * MS, 131 * MS)
-
-
-def test_of_two_with_one_stamp_the_first_counts_unless_that_is_long_gone() -> None:
-    log = ArrivalLog("header", CONFIG)
-    arrive(log, (0, "color", 5), (20, "color", 5))
-    assert log.origin(Frame("color", 5 * MS, None)).arrived_ns == 0
-    arrive(log, (3000, "color", 5))
-    assert log.origin(Frame("color", 5 * MS, None)).arrived_ns == 3000 * MS
 
 
 def test_where_the_bag_is_damaged_the_messages_end() -> None:
@@ -55,7 +46,13 @@ def test_where_the_bag_is_damaged_the_messages_end() -> None:
     assert (log.damage, log.recorded) == ("broken", {"color": 1})
 
 
-def test_a_stock_synchronizer_delivers_when_color_came_also_in_a_loop() -> None:
+def test_a_stock_synchronizer_delivers_when_the_last_of_a_set_came() -> None:
+    log = ArrivalLog("header", CONFIG)
+    arrive(log, (0, "color", 0), (10, "depth", 0), (100, "color", 100), (800, "depth", 100))
+    assert log.stock_delivery(900 * MS).longest_gap_ns == 790 * MS
+
+
+def test_a_stock_synchronizer_delivers_also_in_a_loop() -> None:
     log = ArrivalLog("header", CONFIG)
     lap = [(at, name, at) for at in range(0, 500, 100) for name in ("color", "depth")]
     arrive(log, *lap)

@@ -16,11 +16,15 @@ from support.bags import (
     COLOR,
     DEPTH,
     LABEL,
+    PERIOD_NS,
     SIZE,
+    START_NS,
     CompressionMode,
     break_chunk,
     frames,
+    image,
     png,
+    rgb,
     stamps,
     write_bag,
 )
@@ -197,7 +201,8 @@ def test_a_figure_beyond_its_limit_fails(replayed: Callable[..., Ended], kitchen
         (("--scenario", "emm", "--fail-under", "dark:gap=1"), "dark:gap: the scenario is not among those"),
         (("--labels", "a", "b", "c"), "expected one path, or one for each of 1 bags"),
         (("--threads", "-1"), "expected a whole number"),
-        (("--sync-timeout", "0"), "expected a positive number"),
+        (("--sync-timeout", "0"), "expected a number from 1e-09 to 1000"),
+        (("--max-interval", "1e300"), "expected a number from 1e-09 to 1000"),
         (("--live", "--jobs", "2"), "argument --live: --annotate, --rerun and --jobs are for replays offline"),
         (("--live", "--ray", "auto"), "argument --live: expected no --ray, and paths on this machine"),
         (("--attach",), "expected --live, too"),
@@ -301,6 +306,14 @@ def test_the_output_must_be_a_folder(replayed: Callable[..., Ended], kitchen: Pa
     ended = replayed(kitchen)
     assert ended.status == 1
     assert "cannot be the output folder" in ended.error
+
+
+def test_words_of_a_bag_are_shown_as_they_are(replayed: Callable[..., Ended], tmp_path: Path) -> None:
+    odd = frames(3)
+    odd[2] = odd[2]._replace(message=image(rgb(1), "[/b]", START_NS + PERIOD_NS))
+    ended = replayed(write_bag(tmp_path / "odd", odd), "--scenario", "none")
+    assert ended.status == 0
+    assert "'[/b]' is not" in ended.out
 
 
 @pytest.mark.parametrize(("writer", "file"), [("write_json", "report.json"), ("write_page", "report.html")])

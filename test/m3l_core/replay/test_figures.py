@@ -50,7 +50,9 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
         ("mm_robust=0.4", ALL, "needs ground truth"),
         ("dark:gap=1", ALL, "dark:gap: the scenario is not among those replayed: no_color, no_depth, none"),
         ("mm_robust=0.4", ALL[:2], "needs the scenarios none, no_color, no_depth"),
-        ("agreement=0.4", ALL[1:], "needs a scenario without faults"),
+        ("agreement=0.4", ALL[1:], "needs a scenario with faults, and one without"),
+        ("agreement=0.4", ALL[:1], "needs a scenario with faults, and one without"),
+        ("none:agreement=0.4", ALL, "needs a scenario with faults, and one without"),
         ("latency_p99=0.1", ALL, "latency_p99 needs --live"),
     ],
 )
@@ -59,9 +61,15 @@ def test_what_will_not_be_measured_is_refused_before_the_work(text: str, scenari
         check_limits(parse_limits(text), scenarios, has_truth=False)
 
 
-def test_what_will_be_measured_is_not_refused() -> None:
-    limits = parse_limits(",".join(f"{name}=1" for name in (*FIGURES, "mm_robust", "no_depth:gap")))
-    check_limits(limits, ALL, has_truth=True, is_live=True)
+@pytest.mark.parametrize("is_live", [False, True])
+def test_what_will_be_measured_is_not_refused(is_live: bool) -> None:
+    other = "offline" if is_live else "live"
+    names = [name for name, figure in FIGURES.items() if figure.needs != other]
+    limits = parse_limits(",".join(f"{name}=1" for name in (*names, "mm_robust", "no_depth:agreement")))
+    check_limits(limits, ALL, has_truth=True, is_live=is_live)
+    for name in FIGURES.keys() - set(names):
+        with pytest.raises(ValueError, match=f"{name} needs"):
+            check_limits(parse_limits(f"{name}=1"), ALL, has_truth=True, is_live=is_live)
 
 
 def test_figures_fail_on_the_wrong_side_of_their_limit() -> None:

@@ -38,11 +38,14 @@ from m3l_core.modalities import ColorModality
 from m3l_core.replay.label_images import LabelStore
 from m3l_core.replay.measures import merged
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
+from m3l_core.replay.scenario import Scenario
 from m3l_core.replay.timing import Delivery, Gap
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.modality_stream import ModalityState
+from m3l_core.streaming.sync_config import SyncConfig
 
 TOPICS = {"color": COLOR, "depth": DEPTH}
+NO_COLOR: dict[str, Any] = {"kind": "gone", "modality": "color"}
 COUNT = 10
 SPAN_NS = 9 * PERIOD_NS + 2 * MS
 """From the first color to the last depth: color arrives 3 ms after its stamp, depth 5 ms."""
@@ -295,8 +298,38 @@ def test_a_bag_without_messages_is_told(tmp_path: Path, number: int) -> None:
     if number:
         assert run(bag).measures.delivery.number == 1
     else:
-        with pytest.raises(DatasetError, match=f"kitchen has no message on {COLOR}, {DEPTH}"):
+        with pytest.raises(DatasetError, match=f"kitchen has no message on {COLOR}, {DEPTH} that can be read"):
             run(bag)
+
+
+def test_messages_that_cannot_be_read_were_recorded_too(tmp_path: Path) -> None:
+    garbage = [
+        Recorded(COLOR, each.time_ns, b"\0\1\0\0broken", "sensor_msgs/msg/Image") if number % 4 == 0 else each
+        for number, each in enumerate(frames(COUNT))
+    ]
+    color = run(write_bag(tmp_path / "kitchen", garbage)).measures.modalities["color"]
+    assert (color.recorded, color.arrived, color.in_complete_sets, sum(color.dropped.values())) == (10, 5, 5, 5)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [{"kind": "clock_offset", "modality": "depth", "offset_s": 5.0}, NO_COLOR | {"from_s": 3.0}],
+        [{"kind": "delay", "modality": "color", "delay_s": 2.0}, NO_COLOR | {"from_s": 4.0}],
+    ],
+)
+def test_frames_that_wait_for_seconds_are_still_known(tmp_path: Path, faults: list[dict[str, Any]]) -> None:
+    scenario = Scenario.model_validate({"name": "made", "faults": faults})
+    result = run(write_bag(tmp_path / "kitchen", frames(60)), faults=scenario.faults_for())
+    assert result.measures.waits.percentile_s(99) == pytest.approx(1.9, abs=0.5)
+
+
+def test_in_a_loop_each_frame_waits_since_its_own_arrival(tmp_path: Path) -> None:
+    loop = Scenario.model_validate({"name": "made", "faults": [{"kind": "bag_loop", "length_s": 2.0, "times": 3}]})
+    settings = ReplaySettings(sync=SyncConfig(sensor_timeout_ns=2 * 10**9))
+    result = run(write_bag(tmp_path / "kitchen", frames(40)), faults=loop.faults_for(), settings=settings)
+    assert result.measures.delivery.number == 80
+    assert wait_ms(result) == {2: 80}
 
 
 def test_measures_of_several_bags_add_up(tmp_path: Path, bag: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import replays
-from support.bags import LABEL, SIZE, frames, write_bag
+from support.bags import LABEL, SIZE, START_NS, frames, image, write_bag
 from support.replays import InstantSegmenter, describe, labelled_frames
 
 from m3l_core.errors import DatasetError
@@ -75,6 +75,19 @@ def test_a_bag_with_bad_ground_truth_costs_no_other(tmp_path: Path) -> None:
     content = to_dict(report)
     assert [bag["damage"] for bag in content["bags"]] == [damage, None]
     assert [run["bag"] for run in content["scenarios"][0]["runs"]] == ["kitchen"]
+
+
+def test_labels_that_belong_to_no_frame_are_told(tmp_path: Path) -> None:
+    shifted = [
+        each._replace(message=image(np.ones(SIZE, np.uint8), "mono8", START_NS - number * 10**9))
+        if each.topic == LABEL
+        else each
+        for number, each in enumerate(labelled_frames(5))
+    ]
+    (task,) = tasks_of([write_bag(tmp_path / "kitchen", shifted)], load_scenarios(["no_color", "none"]))
+    (outcome,) = replay_bags([task])
+    assert isinstance(outcome, DatasetError)
+    assert "none of the 5 label images of the ground truth of kitchen belongs to a frame" in str(outcome)
 
 
 def test_labels_in_another_size_at_one_frame_are_told_at_that_frame(tmp_path: Path) -> None:

@@ -156,7 +156,11 @@ def test_scenario_files_of_a_user(tmp_path: Path) -> None:
         ("{name: ../mine, faults: []}", r"name: String should match pattern .*, got '\.\./mine'"),
         ("{name: mine, faults: [], sed: 1}", "sed: unknown key, expected one of: name, description, seed, faults"),
         ("{name: mine, faults: [], seed: -1}", "seed: .*greater than or equal to 0, got -1"),
-        ("{name: mine, faults: [{modality: color}]}", r"faults\.0: .*'kind'"),
+        ("{name: mine, faults: [{modality: color}]}", r"faults\.0: kind is missing"),
+        ("{name: mine, faults: {kind: gone}}", r"faults: expected a list, got \{'kind': 'gone'\}"),
+        ("{name: mine, faults: [{kind: loss, probability: 5e-2}]}", r"probability: .* number.*'5e-2'.* as in 5\.0e-2"),
+        ("{name: mine, faults: [{kind: gone, from_s: 1.0e+300}]}", "from_s: .*less than or equal to 1000000000"),
+        ("{name: mine, faults: [], description: 2024-13-45}", "cannot be read: month must be in 1..12"),
         ("{name: mine, faults: [{kind: explode}]}", r"faults\.0: .*'explode'.*'gone', 'loss'.*'bag_loop'.*'noisy'"),
         (
             "{name: mine, faults: [{kind: none_such, from: 2}, {kind: delay, delay_s: 9}]}",
@@ -184,7 +188,7 @@ def test_bytes_are_no_scenario(tmp_path: Path) -> None:
         load_scenario(path)
 
 
-@pytest.mark.parametrize("name", ["no_lidar", "", ".", "emm", "config/none.yaml"])
+@pytest.mark.parametrize("name", ["no_lidar", "", ".", "emm", "config/none.yaml", "x" * 300])
 def test_an_unknown_scenario_lists_those_there_are(name: str) -> None:
     with pytest.raises(ScenarioError, match=rf"No scenario '{name}'.*degraded, intermittent, nm_high.*none, rmm_color"):
         load_scenario(name)

@@ -70,9 +70,9 @@ class TestValidDepth:
 def test_a_share_below_the_limit_never_reads_like_the_limit() -> None:
     image = np.zeros((100, 100), np.uint16)
     image.flat[:499] = 1
-    assert SensorHealth("depth").check(frame(image)) == "4.9% of the depth is valid, 5% needed"
+    assert SensorHealth("depth").check(frame(image)) == "4% of the depth is valid, 5% needed"
     strict = SensorHealth("depth", HealthThresholds(min_valid_depth=0.57))  # 0.57 * 1000 is a bit below 570
-    assert strict.check(frame(image)) == "4.9% of the depth is valid, 57% needed"
+    assert strict.check(frame(image)) == "4% of the depth is valid, 57% needed"
 
 
 @pytest.mark.parametrize("size", [(480, 640), (720, 1280), (1080, 1920)])
@@ -136,7 +136,7 @@ class TestFrozen:
     def test_frozen_and_recovery(self, image: np.ndarray) -> None:
         health = SensorHealth("color" if image.ndim == 3 else "depth", self.THRESHOLDS)
         reasons = [health.check(frame(image.copy())) for _ in range(4)]
-        assert reasons == [None, None, "same image 3 times in a row", "same image 4 times in a row"]
+        assert reasons == [None, None, *["same image 3 or more times in a row"] * 2]
         other = image.copy()
         other.flat[-1] += 1
         assert health.check(frame(other)) is None
@@ -146,13 +146,13 @@ class TestFrozen:
         health = SensorHealth("color")
         reasons = [health.check(frame(color())) for _ in range(30)]
         assert reasons[:29] == [None] * 29
-        assert reasons[29] == "same image 30 times in a row"
+        assert reasons[29] == "same image 30 or more times in a row"
 
     def test_nan_does_not_hide_it(self) -> None:
         image = depth(dtype=np.float32)
         image[::2] = np.nan
         health = SensorHealth("depth", self.THRESHOLDS)
-        assert [health.check(frame(image.copy())) for _ in range(3)][-1] == "same image 3 times in a row"
+        assert [health.check(frame(image.copy())) for _ in range(3)][-1] == "same image 3 or more times in a row"
 
     def test_one_pixel_between_the_samples_counts(self) -> None:
         image = color(size=(480, 640))
@@ -165,7 +165,7 @@ class TestFrozen:
         health = SensorHealth("depth", HealthThresholds(frozen_frames=2))
         first, second = depth(size=(48, 70))[:, :64], depth(size=(48, 70))[:, :64].copy()
         assert health.check(frame(first)) is None
-        assert health.check(frame(second)) == "same image 2 times in a row"
+        assert health.check(frame(second)) == "same image 2 or more times in a row"
 
     def test_same_bytes_of_another_type_are_another_image(self) -> None:
         health = SensorHealth("depth", HealthThresholds(frozen_frames=2, size_change_frames=0))

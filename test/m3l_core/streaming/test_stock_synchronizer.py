@@ -32,7 +32,7 @@ def test_one_silent_topic_stops_all_sets() -> None:
     assert len(arrivals) == 600 + 300
     sets = stock_sets(arrivals, BOTH, SLOP_NS)
     assert len(sets) == 300
-    assert not [stamp for stamp in sets if 5 * SECOND <= stamp < 15 * SECOND]
+    assert not [made for made in sets if 5 * SECOND <= made.stamp_ns < 15 * SECOND]
 
 
 def test_after_a_dropout_and_a_jump_of_the_stamps_back_there_are_no_sets_for_good() -> None:
@@ -46,7 +46,7 @@ def test_with_the_slop_above_the_period_one_lost_frame_shifts_the_pairing_for_go
     arrivals.remove(("color", 10 * SECOND // 30))
     color = stock_sets(arrivals, ("color", "depth"), 40 * MS)
     depth = stock_sets(arrivals, ("depth", "color"), 40 * MS)
-    skews_ms = [round((one - other) / MS) for one, other in zip(color, depth, strict=True)]
+    skews_ms = [round((one.stamp_ns - other.stamp_ns) / MS) for one, other in zip(color, depth, strict=True)]
     assert skews_ms == [0] * 10 + [33] * 49
 
 
@@ -57,18 +57,18 @@ def test_stamps_of_a_set_are_less_than_the_slop_apart(apart_ms: int, matched: in
 
 def test_the_nearest_stamp_is_taken_and_leaves_its_queue() -> None:
     arrivals = [("color", 0), ("color", 10 * MS), ("depth", 8 * MS), ("depth", 9 * MS), ("depth", 10 * MS)]
-    assert stock_sets(arrivals, BOTH, SLOP_NS) == [10 * MS, 0]
+    assert stock_sets(arrivals, BOTH, SLOP_NS) == [(10 * MS, 2), (0, 3)]
 
 
 def test_a_queue_forgets_its_smallest_stamp() -> None:
     late = [("color", 0), ("color", 100 * MS), ("color", 200 * MS), ("depth", 0)]
-    assert stock_sets(late, BOTH, SLOP_NS, queue_size=3) == [0]
+    assert stock_sets(late, BOTH, SLOP_NS, queue_size=3) == [(0, 3)]
     assert stock_sets(late, BOTH, SLOP_NS, queue_size=2) == []
 
 
 def test_the_stamp_of_a_set_is_that_of_the_first_modality() -> None:
     arrivals = [("color", SECOND), ("depth", SECOND + 5 * MS)]
-    assert stock_sets(arrivals, ("depth", "color"), SLOP_NS) == [SECOND + 5 * MS]
+    assert stock_sets(arrivals, ("depth", "color"), SLOP_NS) == [(SECOND + 5 * MS, 1)]
 
 
 class _Source:
@@ -93,4 +93,4 @@ def test_random_arrivals_give_the_sets_of_the_real_one(arrivals: Arrivals) -> No
     real.registerCallback(lambda color, depth: sets.append(color.stamp_ns))
     for name, stamp_ns in arrivals:
         sources[name].send(stamp_ns)
-    assert stock_sets(arrivals, BOTH, SLOP_NS, queue_size=5) == sets
+    assert [made.stamp_ns for made in stock_sets(arrivals, BOTH, SLOP_NS, queue_size=5)] == sets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -254,6 +255,39 @@ def test_a_bag_loop_resets() -> None:
     assert bench.sync.resets == 1
     assert len(bench.sets) == 2 * len(range(0, 5000, 33))
     assert any("jumped back" in event.text for event in bench.events)
+
+
+@pytest.mark.parametrize("lap_ms", [330, 660, 990])
+def test_a_reference_that_loops_within_reset_interval_is_silent_for_sensor_timeout_at_most(lap_ms: int) -> None:
+    bench = Bench()
+    bench.pairs(0, 2000)
+    for at_ms in range(2000, 12000, 33):
+        bench.arrive("color", 1300 + (at_ms - 2000) % lap_ms, at_ms)
+        bench.arrive("depth", at_ms)
+    assert max(later - earlier for earlier, later in pairwise([*bench.left_ns, bench.now_ns])) <= 600 * MS
+    assert bench.sync.resets > 5
+    assert any("stamps are" in event.text and "behind" in event.text for event in bench.events)
+
+
+def test_a_reference_that_returns_with_its_clock_behind_leads_after_sensor_timeout() -> None:
+    bench = Bench()
+    bench.stream("depth", 0, 2000)
+    for at_ms in range(2000, 4000, 33):
+        bench.arrive("color", at_ms - 900, at_ms)
+        bench.arrive("depth", at_ms)
+    assert max(later - earlier for earlier, later in pairwise(bench.left_ns[1:])) <= 600 * MS
+    assert bench.sets[-1].reference == "color"
+    assert bench.sync.resets == 1
+
+
+def test_one_that_returns_a_little_late_catches_up_without_a_reset() -> None:
+    bench = Bench()
+    for at_ms in range(0, 9000, 33):
+        bench.arrive("depth", at_ms)
+        if not 2000 < at_ms < 4000 and not 5000 < at_ms < 7000:
+            bench.arrive("color", at_ms - 60, at_ms)
+    assert bench.sync.resets == 0
+    assert bench.sets[-1].reference == "color"
 
 
 def test_a_clock_that_goes_back_resets() -> None:
