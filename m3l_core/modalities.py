@@ -15,7 +15,11 @@ IMAGENET_STD: Channel3 = (0.229, 0.224, 0.225)
 
 
 class ColorModality(BaseModel):
-    """(H, W, 3) uint8 RGB, scaled to [0, 1], minus mean, over std."""
+    """(H, W, 3) uint8 RGB, scaled to [0, 1], minus mean, over std.
+
+    ``photometric`` says that it is a photograph, which training disturbs as a camera does. Not so where the channels
+    measure something else, such as the height and angle of HHA, or radar: another exposure would be another scene.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,6 +27,7 @@ class ColorModality(BaseModel):
     name: str = "color"
     mean: Channel3 = IMAGENET_MEAN
     std: Channel3 = IMAGENET_STD
+    photometric: bool = True
 
 
 class DepthModality(BaseModel):

@@ -29,6 +29,7 @@ from m3l_core.datasets.inspection_report import tables
 from m3l_core.datasets.sample_sheet import draw_sheet
 from m3l_core.datasets.tally import Task
 from m3l_core.files import replacing_file
+from m3l_core.reporting.output_folder import probe_folder, writing_to
 from m3l_core.trainer.recipe import load_recipe
 
 
@@ -44,6 +45,8 @@ def main() -> None:
 
     task = _task(arguments)
     samples = parse_index(arguments.index, [modality.name for modality in task.modalities])
+    if arguments.output is not None:
+        probe_folder(arguments.output)
     console = Console()
     with Progress(console=console) as progress:
         bar = progress.add_task("reading", total=len(samples))
@@ -51,12 +54,14 @@ def main() -> None:
     console.print(*tables(report))
     if arguments.output is not None:
         sheet = cv2.cvtColor(draw_sheet(samples, task.modalities, task.labels), cv2.COLOR_RGB2BGR)
-        for name, content in {
+        contents = {
             "report.json": json.dumps(report, indent=2).encode(),
             "samples.png": cv2.imencode(".png", sheet)[1].tobytes(),
-        }.items():
-            with replacing_file(arguments.output / name) as temporary:
-                temporary.write_bytes(content)
+        }
+        with writing_to(arguments.output):
+            for name, content in contents.items():
+                with replacing_file(arguments.output / name) as temporary:
+                    temporary.write_bytes(content)
         print(f"written to {arguments.output}: report.json, samples.png")
     if report["problems"]:
         count = sum(map(len, report["problems"].values()))

@@ -23,6 +23,7 @@ from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditio
 from m3l_core.evaluation.picture import write_picture
 from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
 from m3l_core.evaluation.robustness import RobustnessEvaluator, labelled_samples
+from m3l_core.reporting.output_folder import probe_folder, writing_to
 
 EXAMPLES = 4
 
@@ -36,6 +37,7 @@ def main() -> None:
     chosen = evenly_spread(labelled, arguments.limit)
     engine = load_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
 
+    probe_folder(arguments.output)
     evaluator = RobustnessEvaluator(engine, described, arguments.missing)
     conditions = standard_conditions(described.modality_names, arguments.conditions)
     frames = track(chosen, f"{len(conditions)} conditions", console=Console(stderr=True))
@@ -55,8 +57,9 @@ def main() -> None:
     # A file or another program gets the tables in full width.
     Console(width=None if sys.stdout.isatty() else 200).print(*tables(subject, classes, result), sep="\n")
     figures, picture = (arguments.output / f"evaluation.{suffix}" for suffix in ("json", "png"))
-    write_json(figures, to_dict(subject, classes, result))
-    write_picture(picture, subject, described.labels, described.modalities, result, examples)
+    with writing_to(arguments.output):
+        write_json(figures, to_dict(subject, classes, result))
+        write_picture(picture, subject, described.labels, described.modalities, result, examples)
     print(f"written: {figures}, {picture}")
 
 
@@ -64,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("index", type=Path, help="index file of labelled frames")
-    parser.add_argument("--output", type=folder, required=True, help="folder for the figures and the picture")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the figures and the picture")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
     parser.add_argument("--precision", default="fp32", help="fp32, bf16, or auto: the fastest on this machine")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = the engine's choice")
@@ -85,12 +88,6 @@ def scenarios(text: str) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in SCENARIOS]:
         raise argparse.ArgumentTypeError(f"expected some of {','.join(SCENARIOS)}, got {','.join(unknown)}")
     return names
-
-
-def folder(text: str) -> Path:
-    if Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"{text} is a file; expected a folder")
-    return Path(text)
 
 
 if __name__ == "__main__":

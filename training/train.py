@@ -18,8 +18,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-from m3l_core.command_line import run
+from m3l_core.command_line import number_between, run, whole_number
 from m3l_core.errors import require
+from m3l_core.reporting.output_folder import probe_folder, writing_to
 from m3l_core.trainer.recipe import load_recipe
 
 
@@ -33,15 +34,15 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the recipe's index files")
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoint, report and bundle")
-    parser.add_argument("--workers", type=int, default=2, help="processes that load images")
-    parser.add_argument("--cache-gb", type=float, default=1.0, help="memory for decoded images")
+    parser.add_argument("--workers", type=whole_number, default=2, help="processes that load images")
+    parser.add_argument("--cache-gb", type=number_between(0, 1e6), default=1.0, help="memory for decoded images")
     parser.add_argument("--no-tensorboard", action="store_true", help="write no curves for TensorBoard")
     arguments = parser.parse_args()
     console = Console(force_terminal=sys.stdout.isatty())
     log_to(console)
 
-    overrides = [part for part in arguments.recipe if "=" in part]
-    recipe = load_recipe([Path(part) for part in arguments.recipe if "=" not in part], overrides)
+    overrides = [part for part in arguments.recipe if "=" in part and not Path(part).is_file()]
+    recipe = load_recipe([Path(part) for part in arguments.recipe if part not in overrides], overrides)
     require("torch", "train")
     from m3l_core.datasets.model_inputs import read_model_inputs
     from m3l_core.engines.onnx_export import export_onnx
@@ -56,11 +57,14 @@ def main() -> None:
 
     output: Path = arguments.output
     ranks = Ranks.join()
+    data = read_data(recipe, arguments.data)
+    if ranks.rank == 0:
+        probe_folder(output)
     curves = not arguments.no_tensorboard and ranks.rank == 0
     with console_monitor(console) as shown:
         trainer = Trainer(
             recipe,
-            read_data(recipe, arguments.data),
+            data,
             output,
             workers=arguments.workers,
             cache_bytes=int(arguments.cache_gb * 2**30),
@@ -74,12 +78,13 @@ def main() -> None:
         )
         network = trainer.run()
     if ranks.rank == 0:
-        provenance = Provenance.of(recipe, trainer.data, shlex.join(sys.argv), trainer.start_weights)
-        bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
-        page = write_report(trainer, provenance)
-        print(f"bundle: {bundle.folder}\nreport: {page}")
-        # Last: whatever it meets, the training is safe on disk.
-        export_onnx(bundle, read_model_inputs(arguments.data / recipe.data.validation, bundle.description))
+        provenance = Provenance.of(recipe, data, shlex.join(sys.argv), trainer.start_weights)
+        with writing_to(output, "; the training is saved, the same command goes on from there"):
+            bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
+            page = write_report(trainer, provenance)
+            print(f"bundle: {bundle.folder}\nreport: {page}")
+            # Last: whatever it meets, the training is safe on disk.
+            export_onnx(bundle, read_model_inputs(arguments.data / recipe.data.validation, bundle.description))
     ranks.leave()
 
 

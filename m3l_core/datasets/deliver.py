@@ -57,10 +57,10 @@ _HALF = (0.5, 0.5, 0.5)
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 MODALITIES = (
     ColorModality(),
-    ColorModality(name="depth", mean=_HALF, std=_HALF),
+    ColorModality(name="depth", mean=_HALF, std=_HALF, photometric=False),
     # Almost everywhere black: black stays 0.
-    ColorModality(name="event", mean=_ZERO, std=_ONE),
-    ColorModality(name="lidar", mean=_ZERO, std=_ONE),
+    ColorModality(name="event", mean=_ZERO, std=_ONE, photometric=False),
+    ColorModality(name="lidar", mean=_ZERO, std=_ONE, photometric=False),
 )
 # Modality -> folder and what stands for "rgb" in the file's name.
 PLACES = {"depth": ("hha", "depth"), "event": ("event", "event"), "lidar": ("lidar", "lidar")}

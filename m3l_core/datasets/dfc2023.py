@@ -34,7 +34,7 @@ LABELS = LabelSet(
 BUILDING = 1
 MODALITIES = (
     ColorModality(),
-    ColorModality(name="sar", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    ColorModality(name="sar", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), photometric=False),
     HeightModality(max_m=100.0),
 )
 SPLITS = ("train", "val", "test")

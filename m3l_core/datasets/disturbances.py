@@ -1,7 +1,7 @@
 """What cameras and depth sensors do to images, drawn from a generator that is passed in.
 
 A color image suffers from exposure and focus, a depth image from holes, noise and calibration. Heights above ground
-(surveys, not sensors of a robot) suffer only holes.
+(surveys, not sensors of a robot) and three channels that are no photograph suffer only holes.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def jitter(
     """Another exposure, contrast and saturation of a color image; another scale of a depth image [m].
 
     Args:
-        color: largest relative change of a color image's brightness, contrast and saturation.
+        color: largest relative change of a photograph's brightness, contrast and saturation.
         depth: largest relative change of depth.
     """
-    if isinstance(modality, ColorModality):
+    if _is_photograph(modality):
         brightness, contrast, saturation = random.uniform(1.0 - color, 1.0 + color, 3)
         pixels = image.astype(np.float32) * np.float32(brightness)
         gray = pixels @ _GRAY
@@ -67,7 +67,7 @@ def jitter(
 def disturb(modality: Modality, image: NDArray[Any], view: StrongView, random: np.random.Generator) -> NDArray[Any]:
     """The student's view of an image: (H, W, 3) uint8 stays that, depth becomes (H, W) float32 [m]."""
     image = jitter(modality, image, view.color_jitter, view.depth_jitter, random)
-    if isinstance(modality, ColorModality):
+    if _is_photograph(modality):
         if random.random() < view.gray:
             image = np.repeat((image @ _GRAY).astype(np.uint8)[..., None], 3, axis=2)
         if random.random() < view.blur:
@@ -81,6 +81,10 @@ def disturb(modality: Modality, image: NDArray[Any], view: StrongView, random: n
             top, left, height, width = random_box(image.shape, (0.02, 0.15), random)
             image[top : top + height, left : left + width] = no_measurement(modality, image)
     return image
+
+
+def _is_photograph(modality: Modality) -> bool:
+    return isinstance(modality, ColorModality) and modality.photometric
 
 
 def random_box(

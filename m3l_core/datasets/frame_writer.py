@@ -77,6 +77,7 @@ def write_frame(frame: Frame, modalities: tuple[Modality, ...], output: Path, sh
             _place(picture, output / str(whole[name]))
         return [whole]
     pixels = _one_size({name: _read(picture) for name, picture in pictures.items()}, kinds)
+    measures = not all("train" in split for split in frame.splits)
     entries = []
     for suffix, rows, columns in _tiles(next(iter(pixels.values())).shape[:2], shape):
         entries.append(entry(frame.name + suffix))
@@ -84,6 +85,8 @@ def write_frame(frame: Frame, modalities: tuple[Modality, ...], output: Path, sh
             target = output / str(entries[-1][name])
             if not target.exists():
                 _save(target, _shrunk(picture_pixels[rows, columns], kinds[name], shape.max_side))
+        if measures and LABEL in pixels:
+            pixels[LABEL][rows, columns] = IGNORE  # where tiles overlap, a pixel counts once
     return entries
 
 

@@ -17,6 +17,7 @@ from m3l_core.datasets.tally import Distances, Tally, Task
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import DepthModality, Modality
+from m3l_core.trainer.recipe import Recipe
 
 PERCENTILES = (1, 5, 50, 95, 99)
 _CHUNK = 32
@@ -26,12 +27,18 @@ def load_task(path: Path) -> Task:
     """Read the modalities and classes of a labels.yaml.
 
     Raises:
-        DatasetError: the file cannot be read as one.
+        DatasetError: the file cannot be read as one, has neither, or has a key that no recipe has.
     """
     try:
-        return Task.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        task = Task.model_validate(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise DatasetError(f"{path} cannot be read for modalities and labels: {error}") from error
+    if unknown := [str(key) for key in content if key not in Recipe.model_fields]:
+        raise DatasetError(f"{path} has {', '.join(unknown)}, which no recipe has: is a key mistyped?")
+    if not task.model_fields_set:
+        raise DatasetError(f"{path} has neither modalities nor labels")
+    return task
 
 
 def inspect_index(

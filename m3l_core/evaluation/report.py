@@ -15,6 +15,7 @@ from m3l_core.evaluation.conditions import MISSING, NOISE_LEVELS
 from m3l_core.evaluation.robustness import RobustnessResult, Score
 from m3l_core.files import replacing_file
 from m3l_core.metrics import expected_miou, mm_robust, worst_subset
+from m3l_core.reporting.json_values import without_nan
 
 FAILURE_PROBABILITIES = (0.05, 0.1, 0.2)
 
@@ -63,7 +64,7 @@ def to_dict(subject: Subject, classes: Sequence[str], result: RobustnessResult) 
         },
         "nm": {level: _figures(score, classes) for level, score in result.of_noise().items()},
     }
-    known: dict[str, Any] = _without_nan(content)
+    known: dict[str, Any] = without_nan(content, digits=6)
     return known
 
 
@@ -150,16 +151,6 @@ def _figures(score: Score, classes: Sequence[str]) -> dict[str, Any]:
 
 def _reliability(score: Score) -> dict[str, Any]:
     return {name: values.tolist() for name, values in asdict(score.calibration.reliability()).items()}
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    if isinstance(value, float):
-        return round(float(value), 6) if np.isfinite(value) else None
-    return value
 
 
 def _text(value: float) -> str:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from m3l_core.datasets.augmentation import View
 from m3l_core.datasets.disturbances import add_noise, disturb, jitter, random_box
 from m3l_core.datasets.folder import Sample, read_sample
-from m3l_core.errors import M3LError
+from m3l_core.errors import M3LError, RecipeError
 from m3l_core.labels import IGNORE
 from m3l_core.preprocessing import normalize
 from m3l_core.trainer.distributed import Ranks
@@ -86,7 +86,9 @@ class TrainingSamples(Dataset[Batch]):
         )
         images, label = self._read(source)
         size = next(iter(images.values())).shape[:2]
-        view = View.draw((size[0], size[1]), phase.crop, phase.scale, recipe.augmentation.flip, geometry)
+        zoom = recipe.input_height / size[0]
+        scale = phase.scale[0] * zoom, phase.scale[1] * zoom
+        view = View.draw((size[0], size[1]), phase.crop, scale, recipe.augmentation.flip, geometry)
         # Labelled frames are few and certain: they are seen as they are.
         is_labelled = stream == 0
         weak, strong = self._inputs(images, view, exposure, None if is_labelled else disturbance)
@@ -143,6 +145,21 @@ class TrainingSamples(Dataset[Batch]):
             self.cache_left -= needed
             self.cache[source] = images, label
         return self.cache[source]
+
+
+def check_batches(recipe: Recipe, ranks: Ranks) -> None:
+    """Look at the batches of every phase before the first one begins.
+
+    Raises:
+        RecipeError: a batch cannot be shared evenly, or leaves a process nothing to mix.
+    """
+    for phase in recipe.phases:
+        part = len(ranks.share(range(phase.batch)))
+        if recipe.method.cutmix and part < 2:
+            raise RecipeError(
+                f"cutmix needs two unlabelled frames in each process, a batch of {phase.batch} over {ranks.count} is "
+                f"{part} each: take a larger batch, fewer processes, or cutmix=0"
+            )
 
 
 def training_batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,27 @@ import torch
 
 from m3l_core.errors import CheckpointError, RecipeError
 from m3l_core.files import replacing_file
+from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.model.start_weights import RANDOM
+from m3l_core.trainer.data import TrainingData
+from m3l_core.trainer.recipe import Recipe
+
+
+def ingredients(recipe: Recipe, data: TrainingData, start: LinearFusionSegFormer) -> dict[str, Any]:
+    """All that decides the outcome of a training: the recipe, and sums of what it reads from disk.
+
+    The network at its start counts by its encoder, which start weights bring whole; random ones follow from the seed.
+    """
+    weights = hashlib.sha256()
+    if recipe.start_weights != RANDOM:
+        for tensor in start.encoder.stages.state_dict().values():
+            weights.update(tensor.cpu().numpy().tobytes())
+    lists = {f"frames of {name}": digest for name, digest in data.sha256().items()}
+    return recipe.model_dump(mode="json") | lists | {"content of start_weights": weights.hexdigest()}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``; the last good checkpoint stays if that fails.
+    """Write ``state``; a former checkpoint stays if that fails.
 
     Raises:
         CheckpointError: the disk is full, or cannot be written to.
@@ -22,30 +40,31 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with replacing_file(path) as temporary:
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # torch's writer has no error of its own
-        raise CheckpointError(f"{path} could not be written ({error}); the last good checkpoint is kept") from error
+        kept = "; the last good checkpoint is kept" if path.is_file() else ""
+        raise CheckpointError(f"{path} could not be written ({error}){kept}") from error
 
 
-def load_checkpoint(path: Path, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint made with the same recipe.
+def load_checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint that was made with the same ingredients.
 
     Raises:
         CheckpointError: the file is damaged.
-        RecipeError: it was made with another recipe, so going on would be neither of the two.
+        RecipeError: it was made with others, so going on would be neither of the two.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():  # torch reads over wrong bytes
                 raise ValueError(f"{damaged} in it is damaged")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        made_with = dict(state["recipe"])
+        former = dict(state["made_with"])
     except Exception as error:  # there is no end to what a file that is none makes its readers raise
         raise CheckpointError(
             f"{path} is no checkpoint of a training ({error}): remove it to start anew, or choose another output folder"
         ) from error
-    if made_with != recipe:
-        differing = sorted(key for key in {*recipe, *made_with} if made_with.get(key) != recipe.get(key))
+    if former != made_with:
+        differing = sorted(key for key in {*made_with, *former} if former.get(key) != made_with.get(key))
         raise RecipeError(
-            f"{path} was made with another recipe (differs in {', '.join(differing)}): "
+            f"{path} was made with another recipe or other data (differs in {', '.join(differing)}): "
             "choose another output folder, or remove this one"
         )
     return state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +21,30 @@ class TrainingData:
     labelled: Sequence[Sample]
     unlabelled: Sequence[Sample]
     validation: Sequence[Sample]
+    folder: Path = Path()
+    """That of the lists."""
+
+    def sha256(self) -> dict[str, str]:
+        """Of each list: which files in which order, wherever the folder lies."""
+        return {name: self._sha256(getattr(self, name)) for name in ("labelled", "unlabelled", "validation")}
+
+    def _sha256(self, samples: Sequence[Sample]) -> str:
+        def relative(path: Path | None) -> str:
+            return str(path).removeprefix(str(self.folder))
+
+        entries = [
+            [sample.recording, relative(sample.label), {name: relative(path) for name, path in sample.images.items()}]
+            for sample in samples
+        ]
+        return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def read_data(recipe: Recipe, folder: Path) -> TrainingData:
     """Read the lists and draw the recordings that keep their labels.
 
     Raises:
-        DatasetError: a list is unusable, or a recording is in training and in validation.
+        DatasetError: a list is unusable, a recording is in training and in validation, or the method has nothing to
+            give pseudo labels to.
     """
     lists = recipe.data
 
@@ -41,6 +60,11 @@ def read_data(recipe: Recipe, folder: Path) -> TrainingData:
         unlabelled += [replace(sample, label=None) for sample in read(lists.unlabelled)]
     if not labelled:
         raise DatasetError(f"{folder / lists.labelled}: no frame of the drawn recordings has a label")
+    if recipe.method.pseudo_labels != "none" and not unlabelled:
+        raise DatasetError(
+            f"{recipe.name} teaches by pseudo labels, and {folder / lists.labelled} has no frame without a label: set "
+            "data.label_fraction below 1, name a list in data.unlabelled, or take the recipe paper_supervised_dropout"
+        )
     if without := [sample for sample in validation if sample.label is None]:
         raise DatasetError(f"{folder / lists.validation}: {len(without)} frames have no label to measure against")
     known = {sample.recording for sample in (*labelled, *unlabelled)}
@@ -49,4 +73,4 @@ def read_data(recipe: Recipe, folder: Path) -> TrainingData:
             f"{folder / lists.validation} shares recordings with the training ({', '.join(shared[:5])}): "
             "split by recording, else validation measures what was learnt by heart"
         )
-    return TrainingData(labelled, unlabelled, validation)
+    return TrainingData(labelled, unlabelled, validation, folder)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from m3l_core.errors import RecipeError
+from m3l_core.errors import CheckpointError, M3LError, RecipeError
 from m3l_core.trainer.losses import PixelSum
 
 T = TypeVar("T")
@@ -28,8 +28,19 @@ class Ranks:
 
     @classmethod
     def join(cls) -> Ranks:
-        """Join the process group that torchrun's environment describes, if there is one."""
+        """Join the process group that torchrun's environment describes, if there is one.
+
+        Raises:
+            M3LError: this process has no GPU for itself.
+        """
         count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count > 1 and (gpus := torch.cuda.device_count()):
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            if local >= gpus:
+                raise M3LError(
+                    f"process {local + 1} of this machine has no GPU: start at most {gpus} (--nproc-per-node)"
+                )
+            torch.cuda.set_device(local)
         if count > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         return cls(distributed.get_rank(), count) if count > 1 else cls()
@@ -58,13 +69,26 @@ class Ranks:
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
-    def any_signal(self, signal_number: int) -> int:
-        """The largest of the ranks' numbers, so that all of them stop when one is told to."""
+    def largest(self, number: int) -> int:
+        """Of the ranks' numbers."""
         if self.count == 1:
-            return signal_number
-        largest = torch.tensor(signal_number, device=self.device)
+            return number
+        largest = torch.tensor(number, device=self.device)
         distributed.all_reduce(largest, distributed.ReduceOp.MAX)
         return int(largest)
+
+    def check_start(self, iteration: int) -> None:
+        """See that all ranks go on from the same iteration.
+
+        Raises:
+            CheckpointError: they do not.
+        """
+        last, first = self.largest(iteration), -self.largest(-iteration)
+        if first != last:
+            raise CheckpointError(
+                f"one process goes on from iteration {first}, another from {last}: machines need one output folder "
+                "that all of them see, or a copy of its checkpoint on each"
+            )
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up the ranks' values, without a gradient."""

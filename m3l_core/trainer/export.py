@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
-from m3l_core.metrics import mm_robust
+from m3l_core.metrics import mm_robust, subset_key, subsets
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.trainer.provenance import Provenance
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.reporting.progress import MEAN
 
 _MISSING = {"mask_token": "is fed as the learnt mask token", "no_stream": "is left out of the network"}
+_NOT_MEASURED = "not measured"
 
 
 def export_bundle(
@@ -27,6 +29,7 @@ def export_bundle(
     Raises:
         BundleError: a weight is not finite; nothing is written then.
     """
+    miou: dict[str, float] = history[-1]["miou"]
     description = BundleDescription(
         name=recipe.name,
         network=network.config,
@@ -35,7 +38,7 @@ def export_bundle(
         input_height=recipe.input_height,
         input_width=recipe.input_width,
         training=provenance.model_dump(mode="json"),
-        miou=history[-1]["miou"],
+        miou={subset: value for subset, value in miou.items() if math.isfinite(value)},
     )
     return save_bundle(folder, description, weights_of(network), _card(description, recipe.description, provenance))
 
@@ -43,7 +46,7 @@ def export_bundle(
 def weights_of(network: LinearFusionSegFormer) -> dict[str, NDArray[np.float32]]:
     """What a bundle keeps of a network, by name."""
     return {
-        name: tensor.float().numpy()
+        name: tensor.float().cpu().numpy()
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
@@ -60,7 +63,10 @@ def _card(description: BundleDescription, told: str, provenance: Provenance) -> 
         "licence": start.licence + ("" if start.commercial else ": no commercial use, as far as is known"),
     }
     notice = f"\n> **Note.** {start.notice}\n" if start.notice else ""
-    miou = {subset.replace("+", " and "): f"{value:.3f}" for subset, value in description.miou.items()}
+    measured = description.miou
+    keys = [subset_key(names) for names in subsets(description.modality_names)]
+    miou = {key.replace("+", " and "): f"{measured[key]:.3f}" if key in measured else _NOT_MEASURED for key in keys}
+    mean = f"{mm_robust(measured):.3f}" if len(measured) == len(keys) else _NOT_MEASURED
     return f"""# Model card: {description.name}
 
 {told}.
@@ -69,7 +75,7 @@ def _card(description: BundleDescription, told: str, provenance: Provenance) -> 
 
 Mean IoU on `{provenance.validation}`; a missing modality {_MISSING[description.network.missing]}:
 
-{_table(("sensors", "mIoU"), miou | {MEAN: f"{mm_robust(description.miou):.3f}"})}
+{_table(("sensors", "mIoU"), miou | {MEAN: mean})}
 """
 
 

@@ -19,10 +19,6 @@ class PixelSum(NamedTuple):
     total: Tensor
     number: Tensor
 
-    def mean(self) -> Tensor:
-        """0 (with a gradient) over no pixel."""
-        return self.total / self.number.clamp(min=1.0)
-
 
 def ohem_cross_entropy(
     log_probabilities: Tensor, label: Tensor, threshold: float, least_kept: float = 1 / 16

@@ -66,7 +66,7 @@ class Method(Strict):
     """Disturbs what the student sees of unlabelled frames, and not what the teacher labels."""
     cutmix: Share = 0.0
     """Share of the unlabelled samples with a rectangle of their neighbour in the batch: images, pseudo labels and
-    validity alike (arXiv 1905.04899)."""
+    validity alike (arXiv 1905.04899); where both have the same sensors."""
     noise: Share = 0.0
     """Share of the student's unlabelled samples with noise on every modality: Gaussian, salt and pepper."""
     distillation_weight: NonNegative = 0.0

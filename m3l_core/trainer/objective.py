@@ -42,6 +42,9 @@ def teach(teacher: LinearFusionSegFormer, batch: Batch, method: Method) -> Tenso
         mirrored = teacher.ensemble(teacher(batch.weak.flip(-1), batch.recorded), batch.recorded).float()
         ensemble = (ensemble + mirrored.flip(-1)) / 2
     teacher.train(was_training)
+    # torch 2.6 to 2.9 keep the weights that autocast has cast here, without a gradient, for the passes after this one:
+    # two students that label for each other would not learn.
+    torch.clear_autocast_cache()
     return upsample(ensemble, _size(batch.weak))
 
 

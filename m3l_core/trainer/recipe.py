@@ -41,7 +41,8 @@ class Phase(Strict):
     crop: tuple[_CropSide, _CropSide]
     """(H, W) of what the network sees."""
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    """Images are scaled by a factor drawn from this range, then cropped or padded."""
+    """Images are scaled by a factor drawn from this range, then cropped or padded; at 1 they have the height of the
+    network's input, as they have on the robot, whatever their size on disk."""
 
 
 class Augmentation(Strict):

@@ -18,8 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from m3l_core.errors import CheckpointError, M3LError
 from m3l_core.model.network import LinearFusionSegFormer
-from m3l_core.trainer.batches import Batch, training_batches
-from m3l_core.trainer.checkpoint import load_checkpoint, save_checkpoint
+from m3l_core.trainer.batches import Batch, check_batches, training_batches
+from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.distributed import Ranks, synchronize_norms
 from m3l_core.trainer.evaluator import evaluate
@@ -54,8 +54,8 @@ class Trainer:
         monitors: are told of every step and evaluation, on the first rank.
 
     Raises:
-        CheckpointError: ``output`` holds a damaged checkpoint, or another version's.
-        RecipeError: ``output`` holds the checkpoint of another recipe.
+        CheckpointError: ``output`` holds a damaged checkpoint, another version's, or not the same one for every rank.
+        RecipeError: ``output`` holds the checkpoint of another recipe or other data; the ranks cannot share a batch.
     """
 
     def __init__(
@@ -74,7 +74,9 @@ class Trainer:
         self.ranks = ranks or Ranks()
         self.monitors = monitors if self.ranks.rank == 0 else ()
         self.device = self.ranks.device
+        check_batches(recipe, self.ranks)
         networks, self.start_weights = new_networks(recipe)
+        self._made_with = ingredients(recipe, data, networks[0])
         self.students = [network.to(self.device) for network in networks]
         """One, or two that label for each other."""
         self.averages = [
@@ -104,6 +106,7 @@ class Trainer:
         self.seconds = self.waited = 0.0
         """Time of all steps, and how much of it they waited for data."""
         self._resume()
+        self.ranks.check_start(self.iteration)
 
     @property
     def averaged_network(self) -> LinearFusionSegFormer:
@@ -131,7 +134,7 @@ class Trainer:
                 if last or self.iteration % recipe.evaluate_every == 0:
                     self._evaluate()
                 # The ranks stop at the same step, whichever of them was told to.
-                if told := self.ranks.any_signal(stop.signal_number):
+                if told := self.ranks.largest(stop.signal_number):
                     self._save()
                     raise Interrupted(self.iteration, told)
                 if last:
@@ -254,7 +257,7 @@ class Trainer:
             return
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "made_with": self._made_with,
             "iteration": self.iteration,
             "history": self.history,
             "losses": self.losses,
@@ -274,7 +277,7 @@ class Trainer:
     def _resume(self) -> None:
         if not self._checkpoint.exists():
             return
-        state = load_checkpoint(self._checkpoint, self.recipe.model_dump(mode="json"))
+        state = load_checkpoint(self._checkpoint, self._made_with)
         try:
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from m3l_core.labels import IGNORE
 from m3l_core.trainer.batches import Batch
 from m3l_core.trainer.method import Method
 
@@ -28,6 +27,8 @@ class StudentView(NamedTuple):
     """(B, H, W) int64, 255 = unknown."""
     inside: Tensor
     """(B, H, W) bool: no padding."""
+    labelled: Tensor
+    """(B,) bool: comes from the labelled list, even if this view shows no labelled pixel."""
     taught: Tensor | None
     """(B, K, H, W) float32 logits of the teacher, which saw every sensor; None without one."""
 
@@ -46,19 +47,23 @@ class PseudoLabels(NamedTuple):
 def student_view(batch: Batch, taught: Tensor | None, method: Method) -> StudentView:
     """Mix unlabelled samples with their neighbours (CutMix), repeat the labelled ones with every sensor (M3L)."""
     label = batch.label.long()
-    # source[:, 0] is 0 for labelled samples, which come first.
-    num_labelled = int((batch.source[:, 0] == 0).sum())
-    view = StudentView(batch.strong, batch.present, batch.kept, label, batch.inside, taught)
+    labelled = batch.source[:, 0] == 0
+    num_labelled = int(labelled.sum())  # they come first
+    view = StudentView(batch.strong, batch.present, batch.kept, label, batch.inside, labelled, taught)
     if method.cutmix:
         partner = torch.cat([_neighbours(num_labelled), _neighbours(len(label) - num_labelled) + num_labelled])
         partner = partner.to(label.device)
+        # Else a rectangle without depth would count as a view with depth.
+        alike = (batch.recorded == batch.recorded[partner]).all(dim=1)
+        mixed = batch.mixed & alike[:, None, None]
         view = StudentView(
-            _mix(batch.mixed, partner, view.images),
+            _mix(mixed, partner, view.images),
             view.present,
             view.kept,
             view.label,  # of what is mixed, nobody knows the label
-            _mix(batch.mixed, partner, view.inside),
-            None if taught is None else _mix(batch.mixed, partner, taught),
+            _mix(mixed, partner, view.inside),
+            labelled,
+            None if taught is None else _mix(mixed, partner, taught),
         )
     if method.clean_labelled_copy:
         copied = slice(0, num_labelled)
@@ -68,6 +73,7 @@ def student_view(batch: Batch, taught: Tensor | None, method: Method) -> Student
             torch.cat([torch.ones_like(view.kept[copied]), view.kept]),
             torch.cat([view.label[copied], view.label]),
             torch.cat([view.inside[copied], view.inside]),
+            torch.cat([labelled[copied], labelled]),
             None if view.taught is None else torch.cat([view.taught[copied], view.taught]),
         )
     return view
@@ -79,8 +85,7 @@ def pseudo_labels(view: StudentView, method: Method) -> PseudoLabels:
     confidence, classes = view.taught.softmax(dim=1).max(dim=1)
     counted = view.inside if method.valid_mask else torch.ones_like(view.inside)
     if not method.pseudo_on_labelled:
-        labelled = (view.label != IGNORE).flatten(1).any(dim=1)
-        counted = counted & ~labelled[:, None, None]
+        counted = counted & ~view.labelled[:, None, None]
     if method.confidence == "weight":
         weight = confidence * counted
     elif method.confidence == "threshold":

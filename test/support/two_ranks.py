@@ -115,6 +115,10 @@ def main(rooms: Path, output: Path) -> None:
     found["resumed"] = {"iteration": resumed.iteration}
     resumed.run()
     found["resumed"] |= {"losses": resumed.losses, "history": resumed.history}
+    try:
+        WatchedTrainer(case_recipe("everything"), data, output / ("elsewhere", "everything")[ranks.rank], ranks=ranks)
+    except M3LError as error:
+        found["apart"] = f"{type(error).__name__}: {error}"
     torch.save(found, output / f"rank_{ranks.rank}.pt")
     ranks.leave()
 

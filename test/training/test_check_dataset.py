@@ -75,9 +75,12 @@ def test_classes_beside_the_index_count_unless_others_are_named(check: Check, ro
         (("none.json",), "none.json cannot be read as an index of frames"),
         (("rooms/train.json", "--labels", "none.yaml"), "none.yaml cannot be read for modalities and labels"),
         (("rooms/train.json", "--recipe", "none.yaml"), "recipe none.yaml cannot be read"),
+        (("rooms/train.json", "--output", "rooms/val.json"), "rooms/val.json cannot be written"),
+        (("rooms/train.json", "--output", "full"), "full cannot be written"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(check: Check, rooms: Path, arguments: tuple[str, ...], reason: str) -> None:
+    (rooms.parent / "full/report.json").mkdir(parents=True)
     done = check(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("check_dataset: ")

@@ -84,8 +84,9 @@ def test_mistakes_are_told_in_a_line_and_leave_nothing(
     for arguments, reason in {
         ("nowhere", index): "nowhere is not a model bundle",
         (tiny_bundle, "nowhere.json"): "nowhere.json cannot be read",
+        (tiny_bundle, index, "--output", index): "val.json cannot be written",
     }.items():
-        done = evaluate(*arguments, "--output", "out")
+        done = evaluate("--output", "out", *arguments)
         assert done.returncode == 1
         assert done.stderr.startswith("evaluate: ")
         assert reason in done.stderr
@@ -95,14 +96,22 @@ def test_mistakes_are_told_in_a_line_and_leave_nothing(
     assert done.returncode == 1
     assert "evaluate: " in done.stderr
     assert "has the class id 9, but the bundle has 4 classes" in done.stderr.replace("\n", " ")
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_cannot_be_written_is_told_in_a_line(
+    evaluate: Evaluate, tiny_bundle: Path, index: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "evaluation.json").mkdir(parents=True)
+    done = evaluate(tiny_bundle, index, "--output", "out", "--limit", 1, "--conditions", "subsets")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("evaluate: out cannot be written (")
 
 
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
         ("--conditions", "subsets,fog", "expected some of subsets,rmm,nm, got fog"),
-        ("--output", "index.json", "index.json is a file; expected a folder"),
         ("--limit", "0", "expected a whole number above 0, got 0"),
         ("--missing", "nothing", "invalid choice: 'nothing'"),
     ],

@@ -99,8 +99,8 @@ def test_from_images_to_a_bundle_and_then_nothing_more_to_do(
     train: Train, tmp_path: Path, recipe_file: Path, data: Path
 ) -> None:
     pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-    (tmp_path / "method.yaml").write_text("method: {modality_dropout: {}}")
-    command = f"{recipe_file} method.yaml seed=5 phases.1.iterations=2 --data {data} --output runs/tiny --workers 1"
+    (tmp_path / "drop=1.yaml").write_text("method: {modality_dropout: {}}")
+    command = f"{recipe_file} drop=1.yaml seed=5 phases.1.iterations=2 --data {data} --output runs/tiny --workers 1"
     arguments = command.split()
     first = train(*arguments)
     assert first.returncode == 0, first.stderr
@@ -217,6 +217,7 @@ def test_two_processes_stop_together_and_write_one_bundle(start: Start, tmp_path
         (("tiny.yaml", "phases.9=1", "--data", "rooms", "--output", "out"), "'phases.9=1' does not fit the recipe"),
         (("none.yaml", "--data", "rooms", "--output", "out"), "recipe none.yaml cannot be read"),
         (("tiny.yaml", "data.validation=train.json", "--data", "rooms", "--output", "out"), "split by recording"),
+        (("tiny.yaml", "--data", "rooms", "--output", "tiny.yaml"), "tiny.yaml cannot be written"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_and_ends_with_a_status(
@@ -228,6 +229,18 @@ def test_a_mistake_is_told_in_a_line_and_ends_with_a_status(
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_at_the_end_is_told_in_a_line(train: Train, tmp_path: Path, recipe_file: Path, data: Path) -> None:
+    pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+    (tmp_path / "out" / "report.json").mkdir(parents=True)
+    settings = ("phases.0.iterations=1", "phases.1.iterations=1", "optimizer.warmup_iterations=0")
+    done = train(recipe_file, *settings, "--data", data, "--output", "out", "--workers", 0, "--no-tensorboard")
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("train: out cannot be written (")
+    assert told.endswith("; the training is saved, the same command goes on from there")
+    assert (tmp_path / "out" / "checkpoint.pt").is_file()
 
 
 def test_an_image_that_cannot_be_read_is_told_in_a_line(
@@ -257,7 +270,17 @@ def test_help_shows_the_command(train: Train) -> None:
     assert "Interrupted, the same command goes on" in done.stdout
 
 
-def test_a_missing_argument_is_told(train: Train, recipe_file: Path) -> None:
-    done = train(recipe_file)
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "--data, --output"),
+        (("--workers", "-1"), "expected a whole number from 0 on, got -1"),
+        (("--cache-gb", "nan"), "expected a number from 0 to 1e+06, got nan"),
+    ],
+)
+def test_a_missing_or_wrong_argument_is_told(
+    train: Train, recipe_file: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    done = train(recipe_file, *arguments)
     assert done.returncode == 2
-    assert "--data, --output" in done.stderr
+    assert reason in done.stderr

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from m3l_core.command_line import run
+from m3l_core.command_line import positive, run
 from m3l_core.errors import require
 from m3l_core.files import replacing_file
 from m3l_core.trainer.recipe import Recipe, load_recipe
@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the rooms data set")
     parser.add_argument("--work", type=Path, default=Path("runs/rooms"), help="folder for checkpoints")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
+    parser.add_argument("--jobs", type=positive, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--only", default="", help="runs whose name contains this")
     parser.add_argument("--ablation", action="store_true", help="m3l_plus without each of its parts")
     parser.add_argument("--run", help="one run by its name, in this process")
@@ -178,6 +178,8 @@ def main() -> None:
     every = {run.name: run for run in (*comparison(), *ablation())}
     starts = {run.start.name: run.start for run in every.values()}
     if arguments.run:
+        if arguments.run not in every | starts:
+            parser.error(f"there is no run '{arguments.run}'; some are {', '.join([*starts, *every][:8])}")
         train((every | starts)[arguments.run], data, work)
         return
     chosen = [run for run in (ablation() if arguments.ablation else comparison()) if arguments.only in run.name]

@@ -6,17 +6,17 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from m3l_core.datasets.folder import Sample
 from m3l_core.files import replacing_file
+from m3l_core.reporting.json_values import without_nan
 from m3l_core.trainer.provenance import Provenance
 from m3l_core.trainer.reporting.examples import examples
 from m3l_core.trainer.reporting.progress import mean_losses
@@ -88,7 +88,7 @@ def to_dict(trainer: Trainer, provenance: Provenance) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "recipe": recipe.model_dump(mode="json"),
     }
-    known: dict[str, Any] = _without_nan(report)
+    known: dict[str, Any] = without_nan(report)
     return known
 
 
@@ -133,16 +133,8 @@ def _count_recordings(samples: Sequence[Sample]) -> int:
     return len({sample.recording for sample in samples})
 
 
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def _json(content: Any) -> str:
-    return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"
+    return json.dumps(without_nan(content), indent=1, allow_nan=False) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

@@ -46,6 +46,7 @@ def test_four_modalities_and_25_classes(root: Path, tmp_path: Path) -> None:
     published = read_published("deliver", root)
     assert [modality.name for modality in published.modalities] == ["color", "depth", "event", "lidar"]
     assert {modality.kind for modality in published.modalities} == {"color"}
+    assert [modality.model_dump()["photometric"] for modality in published.modalities] == [True, False, False, False]
     assert len(LABELS) == 25
     output = tmp_path / "out"
     write_folder(published, output, Shape())

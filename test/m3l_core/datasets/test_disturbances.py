@@ -81,6 +81,18 @@ def test_heights_are_surveyed_and_not_jittered() -> None:
 
 @settings(deadline=None)
 @given(SEEDS)
+def test_three_channels_that_are_no_photograph_suffer_holes_alone(seed: int) -> None:
+    lidar, before = ColorModality(photometric=False), colors()
+    np.testing.assert_array_equal(jitter(lidar, before, 0.9, 0.9, generator(seed)), before)
+    after = disturbed(lidar, before, seed, color_jitter=1, gray=1, blur=1, depth_jitter=1, depth_noise=1)
+    np.testing.assert_array_equal(after, before)
+    holes = (disturbed(lidar, before, seed, depth_holes=1) != before).any(axis=2)
+    assert holes.any()
+    assert not holes.all()
+
+
+@settings(deadline=None)
+@given(SEEDS)
 def test_a_view_without_disturbances_changes_nothing(seed: int) -> None:
     assert abs(disturbed(COLOR, colors(), seed).astype(int) - colors()).max() <= 1
     np.testing.assert_array_equal(disturbed(DEPTH, depth_m(), seed), depth_m())

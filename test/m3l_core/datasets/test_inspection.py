@@ -198,10 +198,17 @@ def test_labels_yaml_and_a_recipes_sections_are_read_alike(tmp_path: Path) -> No
     assert [modality.name for modality in task.modalities] == ["color", "depth"]
 
 
-@pytest.mark.parametrize("content", ["{", "3", "labels: {classes: []}", "modalities: [{kind: sonar}]"])
-def test_a_labels_yaml_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        *((text, "cannot be read for") for text in ("{", "3", "labels: {classes: []}", "modalities: [{kind: sonar}]")),
+        ("input_height: 240", "has neither modalities nor labels"),
+        ("{modalites: [{kind: depth}], modalities: [{kind: color}]}", "has modalites, which no recipe has"),
+    ],
+)
+def test_a_labels_yaml_that_is_none_is_refused(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "labels.yaml").write_text(content)
-    with pytest.raises(DatasetError, match=r"labels\.yaml cannot be read for modalities and labels"):
+    with pytest.raises(DatasetError, match=rf"labels\.yaml {reason}"):
         load_task(tmp_path / "labels.yaml")
 
 

@@ -79,6 +79,20 @@ def test_tiles_hold_the_same_pixels_of_every_picture(potsdam: Path, tmp_path: Pa
         assert (read(output / entry["label"]) == LABELS.names.index("impervious_surface")).all()
 
 
+@pytest.mark.parametrize(("split", "counted"), [("test", 1), ("train", 2)])
+def test_where_tiles_overlap_a_test_pixel_counts_once(potsdam: Path, tmp_path: Path, split: str, counted: int) -> None:
+    output = tmp_path / "out"
+    write_folder(read_published("potsdam", potsdam), output, Shape(tile=12))
+    first = entries(output, split)[0]["recording"]
+    seen = np.zeros(SIZE, int)
+    for entry in entries(output, split):
+        if entry["recording"] == first:
+            top, left = map(int, Path(entry["label"]).stem.split("_")[-2:])
+            seen[top : top + 12, left : left + 12] += read(output / entry["label"]) != 255
+    assert (seen[8:12, 2:18] == counted).all()
+    assert (seen[:8, 2:18] == 1).all()
+
+
 def test_testing_is_without_boundaries_and_a_short_grid_of_heights_is_filled_with_none(
     potsdam: Path, tmp_path: Path
 ) -> None:

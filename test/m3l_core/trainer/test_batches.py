@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[t
 
 from m3l_core.datasets.folder import Sample, read_sample  # noqa: E402
 from m3l_core.errors import DatasetError  # noqa: E402
-from m3l_core.preprocessing import normalize  # noqa: E402
+from m3l_core.preprocessing import normalize, resize  # noqa: E402
 from m3l_core.trainer.batches import Batch, TrainingSamples, training_batches  # noqa: E402
 from m3l_core.trainer.distributed import Ranks  # noqa: E402
 from m3l_core.trainer.recipe import Recipe  # noqa: E402
@@ -114,15 +114,17 @@ def test_every_epoch_shows_every_sample_once_in_an_order_of_its_own(lists: Lists
     assert len(set(epochs)) > 1
 
 
-def test_a_sample_is_prepared_as_on_the_robot(lists: Lists) -> None:
-    made = recipe(**STILL)
+@pytest.mark.parametrize("size", [(64, 96), (128, 192)])
+def test_at_scale_1_a_sample_is_prepared_as_on_the_robot(lists: Lists, size: tuple[int, int]) -> None:
+    phases = [STILL["phases"][0] | {"crop": size}]
+    made = recipe(**STILL | {"phases": phases}, input_height=size[0], input_width=size[1])
     sample = samples_of(lists, made)[0, 0]
     images, label = read_sample(lists[0][int(sample.source[1])])
     assert label is not None
-    assert (sample.label.numpy() == label).all()
+    assert (sample.label.numpy() == cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)).all()
     assert sample.inside.all()
     for image, modality in zip(sample.weak, made.modalities, strict=True):
-        expected = torch.from_numpy(normalize(modality, images[modality.name]))
+        expected = torch.from_numpy(normalize(modality, resize(modality, images[modality.name], size)))
         # Colors go through float and back to bytes in between: one step of 255 at most.
         assert (image - expected).abs().max() <= 0.02
 

@@ -19,12 +19,13 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[t
 
 from m3l_core.datasets.folder import Sample  # noqa: E402
 from m3l_core.errors import CheckpointError, RecipeError  # noqa: E402
-from m3l_core.trainer.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint  # noqa: E402
+from m3l_core.trainer.optimization import new_networks  # noqa: E402
 from m3l_core.trainer.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Rooms = tuple[list[Sample], list[Sample]]
-STATE: dict[str, Any] = {"recipe": {"seed": 1}, "weights": torch.arange(1000.0), "losses": [{"loss": 1.5}]}
+STATE: dict[str, Any] = {"made_with": {"seed": 1}, "weights": torch.arange(1000.0), "losses": [{"loss": 1.5}]}
 
 
 @contextmanager
@@ -74,16 +75,16 @@ def test_a_full_disk_is_told_and_the_last_good_state_stays(tmp_path: Path, size:
 
 
 @pytest.mark.parametrize("name", ["file/checkpoint.pt", "folder"])
-def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, name: str) -> None:
+def test_a_place_that_cannot_be_written_to_is_told_where_nothing_is_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "full").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="could not be written"):
+    with pytest.raises(CheckpointError, match=r"could not be written \(.*\)$"):
         save_checkpoint(tmp_path / name, STATE)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no checkpoint", b"\0" * 5000, pickle.dumps(STATE["losses"]), pickle.dumps({"recipe": {"seed": 1}})],
+    [b"", b"no checkpoint", b"\0" * 5000, pickle.dumps(STATE["losses"]), pickle.dumps({"made_with": {"seed": 1}})],
 )
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "checkpoint.pt"
@@ -93,7 +94,9 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", [[1], None, torch.zeros(3), {"weights": 1}, {"recipe": None}, {"recipe": [1, 2]}])
+@pytest.mark.parametrize(
+    "content", [[1], None, torch.zeros(3), {"weights": 1}, {"made_with": None}, {"made_with": [1, 2]}]
+)
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 def test_another_file_of_torch_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "checkpoint.pt")
@@ -126,7 +129,7 @@ def test_a_weight_that_changed_on_the_disk_is_noticed(tmp_path: Path, place: int
 def test_another_recipe_is_refused_by_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, STATE)
-    with pytest.raises(RecipeError, match=r"another recipe \(differs in head, seed\): choose another output"):
+    with pytest.raises(RecipeError, match=r"other data \(differs in head, seed\): choose another output"):
         load_checkpoint(path, {"seed": 2, "head": 8})
 
 
@@ -148,8 +151,24 @@ def whole(rooms: Rooms, one_thread: None, tmp_path_factory: pytest.TempPathFacto
 def test_a_training_does_not_go_on_by_another_recipe(
     rooms: Rooms, whole: Trainer, changes: dict[str, Any], differing: str
 ) -> None:
-    with pytest.raises(RecipeError, match=rf"another recipe \(differs in {differing}\): choose another output"):
+    with pytest.raises(RecipeError, match=rf"other data \(differs in {differing}\): choose another output"):
         new_trainer(rooms, whole.output, **{"method": METHODS["mean teacher"]} | changes)
+
+
+def test_a_training_does_not_go_on_with_other_frames(rooms: Rooms, whole: Trainer) -> None:
+    training, validation = rooms
+    with pytest.raises(RecipeError, match=r"other data \(differs in frames of validation\)"):
+        Trainer(whole.recipe, training_data((training, validation[:1])), whole.output, workers=0)
+
+
+@pytest.mark.parametrize(("source", "differing"), [("runs/start", ["content of start_weights"]), ("random", [])])
+def test_start_weights_count_by_what_is_in_them(rooms: Rooms, source: str, differing: list[str]) -> None:
+    made, data = recipe(start_weights=source), training_data(rooms)
+    one, other = (
+        ingredients(made, data, new_networks(recipe(seed=seed))[0][0])  # as if read from there
+        for seed in (0, 1)
+    )
+    assert [name for name in one if one[name] != other[name]] == differing
 
 
 @pytest.mark.parametrize("lost", ["averages", "losses", "kept"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,26 @@ def test_validation_needs_labels(folder: Path) -> None:
     write(folder, "val.json", entries)
     with pytest.raises(DatasetError, match=r"val\.json: 1 frames have no label to measure against"):
         data(folder)
+
+
+@pytest.mark.parametrize("lists", [{}, {"label_fraction": 0.34}, {"unlabelled": "extra.json"}])
+def test_pseudo_labels_need_frames_without_a_label(folder: Path, lists: dict[str, Any]) -> None:
+    made = recipe(data=LISTS | lists, method={"pseudo_labels": "mean_teacher"})
+    if lists:
+        assert read_data(made, folder).unlabelled
+        return
+    message = r"label_fraction below 1, name a list in data\.unlabelled, or take the recipe paper_supervised_dropout"
+    with pytest.raises(DatasetError, match=message):
+        read_data(made, folder)
+
+
+def test_sums_tell_which_list_changed_but_not_where_it_lies(folder: Path, tmp_path_factory: Any) -> None:
+    moved = shutil.copytree(folder, tmp_path_factory.mktemp("moved") / "rooms")
+    before = data(folder).sha256()
+    assert data(moved).sha256() == before
+    write(moved, "train.json", read(moved, "train.json")[::-1])
+    after = data(moved).sha256()
+    assert [name for name in before if after[name] != before[name]] == ["labelled"]
 
 
 def test_training_needs_a_label(folder: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
-from m3l_core.errors import RecipeError  # noqa: E402
+from m3l_core.errors import M3LError, RecipeError  # noqa: E402
 from m3l_core.trainer.distributed import Ranks  # noqa: E402
 from m3l_core.trainer.losses import PixelSum  # noqa: E402
 
@@ -30,12 +30,21 @@ def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     ranks = Ranks.join()
     assert ranks == Ranks(0, 1)
-    assert ranks.any_signal(15) == 15
+    assert ranks.largest(15) == 15
+    ranks.check_start(7)
     values = torch.tensor([1.0, 2.0], requires_grad=True)
     total = ranks.sum(values)
     assert total.tolist() == [1, 2]
     assert not total.requires_grad
     pixels = PixelSum(values.sum(), torch.tensor(4.0))
-    assert ranks.mean(pixels).item() == pixels.mean().item() == 0.75
+    assert ranks.mean(pixels).item() == 0.75
     assert ranks.mean(PixelSum(values.sum() * 0, torch.tensor(0.0))).item() == 0
     ranks.leave()
+
+
+def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(M3LError, match="process 3 of this machine has no GPU: start at most 2"):
+        Ranks.join()

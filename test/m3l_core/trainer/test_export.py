@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_the_card_says_how_it_was_made_and_how_good_it_is(trained: Trainer, bund
     assert f"| MM-Robust (mean) | {np.mean([*trained.history[-1]['miou'].values()]):.3f} |" in card
     for subset, value in trained.history[-1]["miou"].items():
         assert f"| {subset.replace('+', ' and ')} | {value:.3f} |" in card
+
+
+def test_what_was_not_measured_is_told_as_such(trained: Trainer, tmp_path: Path) -> None:
+    measured = trained.history[-1]["miou"] | {"depth": math.nan}
+    provenance = Provenance.of(trained.recipe, trained.data, COMMAND)
+    folder = tmp_path / "bundle"
+    export_bundle(trained.averaged_network, trained.recipe, [{"miou": measured}], provenance, folder)
+    assert set(ModelBundle.load(folder).description.miou) == {"color+depth", "color"}
+    card = (folder / "README.md").read_text()
+    assert "| depth | not measured |\n| MM-Robust (mean) | not measured |" in card
+    assert "nan" not in card
 
 
 def test_the_terms_of_the_start_weights_are_handed_on(trained: Trainer, tmp_path: Path) -> None:

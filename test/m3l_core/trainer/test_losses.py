@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
 from m3l_core.labels import IGNORE  # noqa: E402
-from m3l_core.trainer.losses import PixelSum, divergence, ohem_cross_entropy, pseudo_cross_entropy  # noqa: E402
+from m3l_core.trainer.distributed import Ranks  # noqa: E402
+from m3l_core.trainer.losses import divergence, ohem_cross_entropy, pseudo_cross_entropy  # noqa: E402
 
 K = 3
 Case = tuple[int, int, int, int]
@@ -31,7 +32,7 @@ def draw(case: Case, spread: float = 4.0, ignored: float = 0.3) -> tuple[torch.T
 
 def ohem(logits: torch.Tensor, label: torch.Tensor, threshold: float, least_kept: float = 1 / 16) -> torch.Tensor:
     """The mean, from logits."""
-    return ohem_cross_entropy(logits.log_softmax(dim=1), label, threshold, least_kept).mean()
+    return Ranks().mean(ohem_cross_entropy(logits.log_softmax(dim=1), label, threshold, least_kept))
 
 
 def naive(logits: torch.Tensor, label: torch.Tensor, threshold: float, least_kept: float) -> float:
@@ -180,11 +181,8 @@ def test_no_pixel_costs_nothing_and_can_be_trained_on() -> None:
         pseudo_cross_entropy(logits.log_softmax(1), nothing.long(), nothing.float(), nothing),
         divergence(logits.log_softmax(1), torch.randn(1, K, 4, 4).log_softmax(1), nothing),
     ]
-    assert [found.mean().item() for found in sums] == [0, 0]
-    sum(found.mean() for found in sums).backward()
+    means = [Ranks().mean(found) for found in sums]
+    assert [mean.item() for mean in means] == [0, 0]
+    torch.stack(means).sum().backward()
     assert logits.grad is not None
     assert not logits.grad.any()
-
-
-def test_a_mean_is_over_pixels() -> None:
-    assert PixelSum(torch.tensor(6.0), torch.tensor(4.0)).mean().item() == 1.5

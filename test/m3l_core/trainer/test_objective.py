@@ -82,12 +82,22 @@ def test_every_term_has_a_name_and_a_gradient(rooms: Rooms, method: dict[str, An
     assert all(term.requires_grad and term.isfinite() and term > 0 for term in found.terms.values())
 
 
+def test_a_student_that_has_taught_learns_in_the_same_step(rooms: Rooms) -> None:
+    case = Case(rooms, {})
+    with torch.autocast("cpu", torch.bfloat16):
+        teach(case.student, case.batch, case.recipe.method)
+        case().terms["supervised"].backward()
+    learning = dict(case.student.named_parameters())
+    del learning["encoder.mask_token"]  # no sensor is missing
+    assert not [name for name, parameter in learning.items() if parameter.grad is None]
+
+
 def test_every_stream_and_the_ensemble_count_the_same(rooms: Rooms) -> None:
     case = Case(rooms, {"modality_dropout": {}}, ohem_threshold=0.5)
     batch, label = case.batch, case.batch.label.long()
     streams = case.student(batch.strong, batch.present)
     losses = [
-        ohem_cross_entropy(upsample(logits, (32, 48)).log_softmax(1), label, 0.5).mean().item()
+        Ranks().mean(ohem_cross_entropy(upsample(logits, (32, 48)).log_softmax(1), label, 0.5)).item()
         for logits in (*streams, case.student.ensemble(streams, batch.present))
     ]
     assert len({round(loss, 4) for loss in losses}) == 3
@@ -197,9 +207,9 @@ def test_streams_without_a_sensor_teach_nothing_where_there_are_no_such_streams(
     losses = []
     for logits, there in zip(streams, batch.present.T, strict=True):
         known = label.where(there[:, None, None], torch.tensor(IGNORE))
-        losses.append(ohem_cross_entropy(upsample(logits, (32, 48)).log_softmax(1), known, 1.0).mean())
+        losses.append(Ranks().mean(ohem_cross_entropy(upsample(logits, (32, 48)).log_softmax(1), known, 1.0)))
     ensemble = upsample(case.student.ensemble(streams, batch.present), (32, 48)).log_softmax(1)
-    losses.append(ohem_cross_entropy(ensemble, label, 1.0).mean())
+    losses.append(Ranks().mean(ohem_cross_entropy(ensemble, label, 1.0)))
     assert case.terms()["supervised"] == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rooms import METHODS, recipe, training_data
+from support.rooms import METHODS, RECIPE, recipe, training_data
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 
 from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.errors import M3LError  # noqa: E402
+from m3l_core.errors import M3LError, RecipeError  # noqa: E402
 from m3l_core.trainer.batches import Batch  # noqa: E402
+from m3l_core.trainer.distributed import Ranks  # noqa: E402
 from m3l_core.trainer.evaluator import evaluate  # noqa: E402
 from m3l_core.trainer.trainer import Trainer  # noqa: E402
 
@@ -178,6 +179,22 @@ def test_what_is_not_finite_stops_the_run_by_the_names_of_its_files_and_poisons_
     again.run()
     assert again.losses == finished.losses
     assert same_state(again.averaged_network, finished.averaged_network)
+
+
+@pytest.mark.parametrize(
+    ("batches", "method", "count", "reason"),
+    [
+        ((4, 1), "supervised", 2, "a batch of 1 cannot be shared evenly by 2 processes"),
+        ((4, 2), "everything", 2, "a batch of 2 over 2 is 1 each: take a larger batch"),
+        ((1,), "everything", 1, "a batch of 1 over 1 is 1 each"),
+    ],
+)
+def test_a_batch_that_cannot_be_used_is_told_before_the_first_step(
+    rooms: Rooms, tmp_path: Path, batches: tuple[int, ...], method: str, count: int, reason: str
+) -> None:
+    made = recipe(phases=[RECIPE["phases"][0] | {"batch": batch} for batch in batches], method=METHODS[method])
+    with pytest.raises(RecipeError, match=reason):
+        Trainer(made, training_data(rooms), tmp_path, ranks=Ranks(0, count))
 
 
 def test_a_learning_rate_that_is_too_high_is_told(rooms: Rooms, tmp_path: Path) -> None:

@@ -125,6 +125,11 @@ def test_all_ranks_stop_where_one_is_told_to_and_go_on_together(found: Found) ->
         assert rank["resumed"]["history"] == rank["everything"]["history"]
 
 
+def test_ranks_do_not_go_on_from_different_iterations(found: Found) -> None:
+    for rank in found:
+        assert rank["apart"].startswith("CheckpointError: one process goes on from iteration 0, another from 4:")
+
+
 def test_all_ranks_stop_where_one_sees_what_is_not_a_number(found: Found, output: Path) -> None:
     for rank in found:
         assert rank["not a number"]["iteration"] == 2
