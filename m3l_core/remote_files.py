@@ -63,10 +63,8 @@ def local_copy(source: Location) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="m3l_") as temporary:
         path = Path(temporary) / _name(source)
         _download(source, path)
-        try:
+        with _called(path, source):
             yield path
-        except DatasetError as error:
-            raise DatasetError(str(error).replace(str(path), source)) from error
 
 
 @contextmanager
@@ -93,9 +91,8 @@ def local_folder(target: Location, with_content: bool = False) -> Iterator[Path]
             _download(target, folder, optional=True)
         former = _states(folder)
         try:
-            yield folder
-        except DatasetError as error:
-            raise DatasetError(str(error).replace(str(folder), target)) from error
+            with _called(folder, target):
+                yield folder
         finally:
             _upload(folder, former, target)
 
@@ -124,6 +121,15 @@ def cached_copy(source: Location) -> Path:
                     if not folder.exists():  # another process was faster, and uses its copy
                         raise
     return folder / _name(source)
+
+
+@contextmanager
+def _called(path: Path, url: str) -> Iterator[None]:
+    """A DatasetError speaks of the URL, not of the copy on this machine."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(path), url)) from error
 
 
 def _download(source: str, path: Path, optional: bool = False) -> None:
