@@ -62,8 +62,9 @@ setup(
         "onnxruntime": ["onnxruntime>=1.18"],
         # On a Jetson, JetPack brings tensorrt among the system's packages.
         "tensorrt": ["tensorrt>=10.3", "pycuda>=2022.2", "onnx>=1.17"],
-        # For tests: reads graphs and builds engines without a GPU. Proprietary, x86_64 Linux.
-        "tensorrt_rtx": [
+        # For tests: reads graphs and builds engines without a GPU. Proprietary, x86_64 Linux. Extras have names of one
+        # word: older pips, such as that of Python 3.11, do not find others.
+        "rtx": [
             f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
             for part in ("libs", "bindings")
         ],

@@ -114,14 +114,15 @@ def _published_in_torch(work: Path, threads: int) -> Labeller:
     from m3l_core.model.network import upsample
 
     torch.set_num_threads(threads)
-    network = load_network(ModelBundle.load(work / "bundle")).requires_grad_(False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = load_network(ModelBundle.load(work / "bundle")).requires_grad_(False).to(device)
     published = PublishedOrder(network)
 
     def label(frame: ModelInput, size: Size) -> NDArray[np.uint8]:
         with torch.inference_mode():
-            images, present = torch.from_numpy(frame.images), torch.from_numpy(frame.present)
+            images, present = (torch.from_numpy(array).to(device) for array in (frame.images, frame.present))
             logits = network.ensemble(published(images, present), present)
-            labels: NDArray[np.uint8] = upsample(logits, size).argmax(dim=1)[0].to(torch.uint8).numpy()
+            labels: NDArray[np.uint8] = upsample(logits, size).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
             return labels
 
     return label

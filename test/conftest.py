@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# On a busy machine any example may be slow.
+settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("untimed")
 
 # At the end: test/m3l_core and test/m3l_ros must not come before the packages they test.
 sys.path.append(str(Path(__file__).parent))

@@ -66,7 +66,8 @@ def test_a_clock_that_jumps_back_starts_over_and_says_so_once(simulation: Simula
     driver.label_pair()
     for loop in (1, 2):
         simulation.jump_to(START_NS)
+        # Before the first frame: topics have no common order, and a frame that overtakes its clock is a reset, too.
+        driver.wait_for(f"{loop} lines about it", lambda loop=loop: len(driver.lines("reset: the clock went")) == loop)
         driver.label_pair()
         driver.wait_for("count of resets", lambda loop=loop: driver.status("segmentation").count("resets") == loop)
-        driver.wait_for(f"{loop} lines about it", lambda loop=loop: len(driver.lines("reset: the clock went")) == loop)
     assert len(driver.lines("reset")) == 2

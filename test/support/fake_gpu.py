@@ -36,6 +36,11 @@ class FakeGpu:
     def require_context(self) -> None:
         assert getattr(self.contexts, "depth", 0) == 1, "called outside of the context"
 
+    def execute(self, execution: Any, stream: int) -> None:
+        """What TensorRT puts on a stream to run an engine once."""
+        assert stream == 7
+        self.do(execution.compute)
+
     def do(self, work: Callable[[], None]) -> None:
         self.require_context()
         if self.recording is None:
@@ -47,16 +52,21 @@ class FakeGpu:
 def install(monkeypatch: pytest.MonkeyPatch, cuda_graphs: bool = True) -> FakeGpu:
     """Let this process have the fake GPU until the test ends."""
     gpu = FakeGpu()
-    modules = {"pycuda": ModuleType("pycuda"), "pycuda.driver": _pycuda(gpu), "tensorrt": _tensorrt(gpu)}
+    modules = {"pycuda": ModuleType("pycuda"), "pycuda.driver": _pycuda(gpu), "tensorrt": tensorrt_of(gpu)}
     modules |= {"cuda": ModuleType("cuda"), "cuda.bindings": ModuleType("cuda.bindings")}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", _cuda_bindings(gpu) if cuda_graphs else None)
     for user in (build_engine, check_gpu, tensorrt_engine):
         monkeypatch.setattr(user, "cuda_device", lambda: DEVICE)
+    forget_the_last_gpu()
+    return gpu
+
+
+def forget_the_last_gpu() -> None:
+    """A process has one, but tests have several."""
     tensorrt_engine._primary_context.cache_clear()
     tensorrt_builder.logger_of.cache_clear()
-    return gpu
 
 
 def _module(name: str, **members: Any) -> Any:
@@ -142,7 +152,8 @@ def _cuda_bindings(gpu: FakeGpu) -> Any:
     )
 
 
-def _tensorrt(gpu: FakeGpu) -> Any:
+def tensorrt_of(gpu: FakeGpu) -> Any:
+    """A module that stands for TensorRT's and runs engines on this GPU."""
     import onnx
     import onnxruntime
 
@@ -173,9 +184,8 @@ def _tensorrt(gpu: FakeGpu) -> Any:
             return self.size()
 
         def execute_async_v3(self, stream_handle: int) -> bool:
-            assert stream_handle == 7
             gpu.enqueued += 1
-            gpu.do(self.compute)
+            gpu.execute(self, stream_handle)
             return True
 
         def compute(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-REASON = "needs TensorRT for RTX: pip install 'm3l_ros[tensorrt_rtx]'"
+REASON = "needs TensorRT for RTX: pip install 'm3l_ros[rtx]'"
 
 
 def tensorrt_rtx() -> Any:

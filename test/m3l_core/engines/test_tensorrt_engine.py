@@ -217,14 +217,39 @@ def test_an_unknown_precision_is_refused(bundle: ModelBundle) -> None:
 # What follows runs where there is a GPU.
 
 
-@pytest.fixture
-def real_gpu() -> None:
+def skip_without_a_gpu_and(*packages: str) -> None:
     try:
         cuda_device()
-        for package in ("tensorrt", "pycuda.driver"):
+        for package in packages:
             tensorrt_engine.require(package, "tensorrt")
     except (EngineError, MissingPackageError) as error:
-        pytest.skip(f"needs an NVIDIA GPU with tensorrt and pycuda: {error}")
+        pytest.skip(f"needs an NVIDIA GPU with {' and '.join(packages)}: {error}")
+    fake_gpu.forget_the_last_gpu()
+
+
+@pytest.fixture
+def real_gpu() -> None:
+    skip_without_a_gpu_and("tensorrt", "pycuda.driver")
+
+
+def test_on_a_gpu_all_but_tensorrt_itself_works(bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory, copies, streams, graphs and contexts of the GPU, where TensorRT cannot be had."""
+    skip_without_a_gpu_and("pycuda.driver", "cuda.bindings.driver")
+    from support import torch_gpu
+
+    gpu = torch_gpu.install(monkeypatch, bundle)
+    build_into_cache(bundle, "fp32", UP_TO)
+    engine, torch_engine = tensorrt(bundle), load_engine(bundle, "torch", "fp32")
+    for size in ((64, 96), (200, 240), (33, 51)):
+        for seed, present in enumerate(SUBSETS):
+            given = frame(present, seed)
+            found, expected = (one.infer(given, size) for one in (engine, torch_engine))
+            assert (found.labels == expected.labels).mean() > 0.999
+            assert np.abs(found.confidence.astype(int) - expected.confidence).max() <= 1
+    assert gpu.enqueued == 3 * 2  # each size once to warm up and once to capture: frames replayed the graph
+    share_a_process(tensorrt(bundle))
+    del engine
+    gc.collect()
 
 
 @pytest.mark.usefixtures("real_gpu")
@@ -247,10 +272,16 @@ def test_on_a_gpu_every_subset_is_labelled_as_by_torch(
 @pytest.mark.usefixtures("real_gpu")
 @pytest.mark.timeout(1200)
 def test_on_a_gpu_torch_and_the_engine_share_a_process(bundle: ModelBundle) -> None:
+    build_into_cache(bundle, "fp16", UP_TO)
+    share_a_process(load_engine(bundle, "tensorrt", "fp16"))
+
+
+def share_a_process(engine: Engine) -> None:
+    """Torch computes on one thread while the engine labels on another, and still can when the engine is gone."""
     import torch
 
-    build_into_cache(bundle, "fp16", UP_TO)
-    engines = [load_engine(bundle, "tensorrt", "fp16")]
+    engines = [engine]
+    del engine
     given = frame([True, True])
     expected = engines[0].infer(given, (64, 96)).labels
     wrong: list[str] = []
