@@ -181,7 +181,7 @@ def _digest(content: bytes) -> str:
 def _compare(exported: ModelBundle, frames: Sequence[ModelInput]) -> None:
     from m3l_core.engines.onnx_runtime_engine import OnnxRuntimeEngine
 
-    reference, engine = load(exported, "fp32"), OnnxRuntimeEngine(exported, "fp32")
+    reference, engine = load(exported, "fp32", device="cpu"), OnnxRuntimeEngine(exported, "fp32")
     names = exported.description.modality_names
     for subset in subsets(names):
         agreement = min(_agreement(reference, engine, frame.with_only(subset, names)) for frame in frames)

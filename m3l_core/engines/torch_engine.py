@@ -25,8 +25,10 @@ PRECISIONS = ("fp32", "bf16")
 _torch_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch engine")
 
 
-def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0, compiled: bool = False) -> TorchEngine:
-    """Load a bundle into torch, on the GPU if there is one.
+def load(
+    bundle: ModelBundle, precision: str = "auto", num_threads: int = 0, compiled: bool = False, device: str = "auto"
+) -> TorchEngine:
+    """Load a bundle into torch; a ``device`` that is ``auto`` is the GPU if there is one.
 
     ``auto`` runs each precision a few times and keeps the faster: only some processors compute in bfloat16.
 
@@ -40,7 +42,9 @@ def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0, com
     if num_threads > 0:
         _torch_thread.submit(torch.set_num_threads, num_threads).result()
     candidates = PRECISIONS if precision == "auto" else (precision,)
-    engines = [_torch_thread.submit(TorchEngine, bundle, candidate, compiled).result() for candidate in candidates]
+    engines = [
+        _torch_thread.submit(TorchEngine, bundle, candidate, compiled, device).result() for candidate in candidates
+    ]
     if len(engines) == 1:
         return engines[0]
     return min(engines, key=lambda engine: seconds_per_frame(engine, bundle.description))
@@ -75,12 +79,14 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, bundle: ModelBundle, precision: str, compiled: bool = False) -> None:
+    def __init__(self, bundle: ModelBundle, precision: str, compiled: bool = False, device: str = "auto") -> None:
         import torch
 
         self.precision = precision
         self._description = bundle.description
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = self._device.type.upper()
         self._network = load_network(bundle).requires_grad_(False).to(self._device, self._dtype)
@@ -100,7 +106,8 @@ class TorchEngine:
     def _infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
         import torch
 
-        with torch.inference_mode():
+        # By default a GPU rounds what goes into a convolution to 10 bits.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             images = torch.from_numpy(model_input.images).to(self._device, self._dtype)
             present = torch.from_numpy(model_input.present).to(self._device)
             return self._segmentation(self._logits(images, present).float(), size)

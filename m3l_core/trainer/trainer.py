@@ -27,6 +27,7 @@ from m3l_core.trainer.interruption import Interrupted, stop_on_signals
 from m3l_core.trainer.objective import Forward, objective
 from m3l_core.trainer.optimization import learning_rate_schedule, moving_average, new_networks, parameter_groups
 from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.repeatability import repeatable
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
         """
         recipe = self.recipe
-        with stop_on_signals() as stop:
+        with stop_on_signals() as stop, repeatable(self.device):
             for batch in self._batches():
                 self._step(batch)
                 self.iteration += 1

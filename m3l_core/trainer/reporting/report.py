@@ -25,7 +25,7 @@ from m3l_core.trainer.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("m3l_ros", "torch", "numpy", "opencv-python-headless")
+_PACKAGES = ("m3l_ros", "numpy", "opencv-python-headless")
 _MOST_POINTS = 1000
 
 
@@ -85,7 +85,8 @@ def to_dict(trainer: Trainer, provenance: Provenance) -> dict[str, Any]:
         "history": trainer.history,
         "losses": thinned(trainer.losses),
         "machine": machine(trainer),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)}
+        | {name: _version(name) for name in _PACKAGES},
         "recipe": recipe.model_dump(mode="json"),
     }
     known: dict[str, Any] = without_nan(report)

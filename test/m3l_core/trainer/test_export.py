@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_the_bundle_labels_as_the_network_did(trained: Trainer, bundle: ModelBun
     frames = FrameSet(there[0], {name: Frame(name, 0, images[name]) for name in there})
     size = trained.recipe.input_height, trained.recipe.input_width
     model_input = prepare(frames, trained.recipe.modalities, size)
-    network: LinearFusionSegFormer = trained.averaged_network.eval()
+    network: LinearFusionSegFormer = deepcopy(trained.averaged_network).cpu().eval()
     with torch.no_grad():
         present = torch.from_numpy(model_input.present)
         streams = network(torch.from_numpy(model_input.images), present)

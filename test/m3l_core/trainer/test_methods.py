@@ -38,7 +38,7 @@ def train(rooms: Rooms, output: Path, method: dict[str, Any], **changes: Any) ->
 
 
 def parameters_of(network: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    return torch.cat([parameter.detach().cpu().flatten() for parameter in network.parameters()])
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def found(rooms_folder: Path, output: Path) -> Found:
     """What each rank found."""
     command = [sys.executable, str(ROOT / "test" / "support" / "two_ranks.py"), str(rooms_folder), str(output)]
     shared = {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'test'}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test"), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
         "CUDA_VISIBLE_DEVICES": "",
@@ -71,7 +71,9 @@ def case(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def alone(case: str, rooms_folder: Path, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> WatchedTrainer:
     data = training_data(read_rooms(rooms_folder))
-    trainer = WatchedTrainer(case_recipe(case), data, tmp_path_factory.mktemp("alone"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)  # the ranks have no GPU either
+        trainer = WatchedTrainer(case_recipe(case), data, tmp_path_factory.mktemp("alone"))
     trainer.run()
     return trainer
 
