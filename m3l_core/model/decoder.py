@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m3l_core.model.config import EncoderConfig
+from m3l_core.model.upsampling import bilinear
 
 
 class AllMLPHead(nn.Module):
@@ -56,7 +57,7 @@ class AllMLPHead(nn.Module):
         fused = mapped[0]
         for coarse in mapped[1:]:
             # In place: these are the largest tensors of the network, and fresh memory costs more than the sum.
-            fused += functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+            fused += bilinear(coarse, (height, width), align_corners=False)
         if self.training:
             fused = self.norm(fused)
         logits: Tensor = self.classify(self.dropout(functional.relu(fused, inplace=True)))

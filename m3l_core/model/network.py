@@ -10,12 +10,12 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from m3l_core.model.config import NetworkConfig
 from m3l_core.model.decoder import AllMLPHead
 from m3l_core.model.encoder import LinearFusionEncoder
 from m3l_core.model.fusion import ModalityLayerNorm
+from m3l_core.model.upsampling import bilinear
 
 
 class LinearFusionSegFormer(nn.Module):
@@ -108,7 +108,7 @@ class LinearFusionSegFormer(nn.Module):
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, K, h, w) -> (B, K, *size), bilinear with aligned corners as published."""
-    return functional.interpolate(logits, size, mode="bilinear", align_corners=True)
+    return bilinear(logits, size, align_corners=True)
 
 
 def winning_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:

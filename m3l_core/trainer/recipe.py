@@ -102,6 +102,8 @@ class Recipe(Strict):
     """Run the forward pass in bfloat16 where that is safe."""
     compiled: bool = False
     """Run the networks through ``torch.compile``: minutes at the start, faster steps on a GPU."""
+    repeatable: bool = True
+    """On a GPU: the same losses each time, also after an interruption, for slower steps; a CPU repeats itself anyway."""
     seed: _Seed = 0
     evaluate_every: _Positive = 500
     checkpoint_every: _Positive = 100

@@ -11,13 +11,13 @@ import torch
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """Take only operators whose results are the same each time; a CPU has no others.
+def repeatable(device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """Take only operators whose results are the same each time, if that is wanted; a CPU has no others.
 
     Raises:
         RuntimeError: inside, by an operator that has no such form; torch names it.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not wanted:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch refuses matrix products without it

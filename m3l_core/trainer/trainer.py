@@ -125,7 +125,7 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
         """
         recipe = self.recipe
-        with stop_on_signals() as stop, repeatable(self.device):
+        with stop_on_signals() as stop, repeatable(self.device, recipe.repeatable):
             for batch in self._batches():
                 self._step(batch)
                 self.iteration += 1
