@@ -28,6 +28,7 @@ from m3l_core.labels import LabelSet
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.modalities import InputSide, Modalities
 from m3l_core.model.config import NetworkConfig
+from m3l_core.yaml_files import read_yaml
 
 DESCRIPTION_FILE = "model.yaml"
 WEIGHTS_FILE = "weights.safetensors"
@@ -103,9 +104,8 @@ class ModelBundle:
                     f"and {WEIGHTS_FILE}, as training/train.py writes it"
                 )
         try:
-            content = yaml.safe_load((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-            description = BundleDescription.model_validate(content)
-        except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+            description = BundleDescription.model_validate(read_yaml(folder / DESCRIPTION_FILE))
+        except (yaml.YAMLError, ValidationError) as error:
             raise BundleError(f"{folder / DESCRIPTION_FILE} cannot be used: {error}") from error
         found = _sha256(folder / WEIGHTS_FILE)
         if found != description.weights_sha256:

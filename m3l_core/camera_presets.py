@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from m3l_core.errors import M3LError
+from m3l_core.yaml_files import read_yaml
 
 _Topic = Annotated[str, Field(pattern=r"^[/~A-Za-z_][/A-Za-z0-9_]*$")]
 
@@ -57,7 +58,7 @@ def load_camera_preset(folder: Path, camera: str) -> CameraPreset:
         raise CameraPresetError(f"No preset for the camera '{camera}'. There is: {choice}")
     path = folder / f"{camera}.yaml"
     try:
-        return CameraPreset.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return CameraPreset.model_validate(read_yaml(path))
     except yaml.YAMLError as error:
         raise CameraPresetError(f"{path} is not valid YAML: {error}") from error
     except ValidationError as error:

@@ -18,6 +18,7 @@ from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import DepthModality, Modality
 from m3l_core.trainer.recipe import Recipe
+from m3l_core.yaml_files import read_yaml
 
 PERCENTILES = (1, 5, 50, 95, 99)
 _CHUNK = 32
@@ -30,9 +31,9 @@ def load_task(path: Path) -> Task:
         DatasetError: the file cannot be read as one, has neither, or has a key that no recipe has.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         task = Task.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, ValidationError) as error:
         raise DatasetError(f"{path} cannot be read for modalities and labels: {error}") from error
     if unknown := [str(key) for key in content if key not in Recipe.model_fields]:
         raise DatasetError(f"{path} has {', '.join(unknown)}, which no recipe has: is a key mistyped?")

@@ -27,6 +27,7 @@ from m3l_core.replay.message_faults import (
     Rate,
     Reorder,
 )
+from m3l_core.yaml_files import read_yaml
 
 _MessageKind = Gone | Loss | Delay | Reorder | Duplicate | Jitter | ClockOffset | Frozen | Rate | BagLoop
 _ImageKind = Exposure | DepthHoles | DepthNoise | Resolution | RandomMissing | Noisy
@@ -90,8 +91,8 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
             f"No scenario '{name_or_path}': expected a YAML file, or one of these: {', '.join(shipped) or 'none found'}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that is none
+        content = read_yaml(path)
+    except (OSError, yaml.YAMLError) as error:
         raise ScenarioError(f"scenario {path} cannot be read: {error}") from error
     try:
         return Scenario.model_validate(content)

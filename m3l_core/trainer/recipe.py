@@ -14,6 +14,7 @@ from m3l_core.labels import LabelSet
 from m3l_core.modalities import InputSide, Modalities
 from m3l_core.model.config import Encoder
 from m3l_core.trainer.method import Method, Share, Strict
+from m3l_core.yaml_files import read_yaml
 
 _Positive = Annotated[int, Field(gt=0)]
 _Seed = Annotated[int, Field(ge=0)]
@@ -103,7 +104,7 @@ class Recipe(Strict):
     compiled: bool = False
     """Run the networks through ``torch.compile``: minutes at the start, faster steps on a GPU."""
     repeatable: bool = True
-    """On a GPU: the same losses each time, also after an interruption, for slower steps; a CPU repeats itself anyway."""
+    """The same losses each time, also after an interruption, by slower steps on a GPU; a CPU has no others."""
     seed: _Seed = 0
     evaluate_every: _Positive = 500
     checkpoint_every: _Positive = 100
@@ -170,8 +171,8 @@ def load_recipe(paths: Path | Sequence[Path], overrides: Sequence[str] = ()) -> 
 
 def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     try:
-        own: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        own = read_yaml(path)
+    except (OSError, yaml.YAMLError) as error:
         raise RecipeError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(own, dict):
         raise RecipeError(f"recipe {path}: expected a mapping of settings")
