@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# A script's background job ignores Ctrl-C, and so would every process that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine any example may be slow.
 settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
