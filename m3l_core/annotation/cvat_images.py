@@ -66,7 +66,10 @@ def _region(shape: ElementTree.Element, size: tuple[int, int], origin: str) -> R
     name = shape.attrib["label"]
     if shape.tag == "polygon":
         points = [float(number) for point in shape.attrib["points"].split(";") for number in point.split(",")]
-        return name, draw_segmentation(size, [points])
+        try:
+            return name, draw_segmentation(size, [points])
+        except DatasetError as error:
+            raise DatasetError(f"{origin}: a polygon of {name}: {error}") from error
     if shape.tag == "mask":
         return name, _from_runs(shape, size, origin)
     raise DatasetError(f"{origin} has a {shape.tag} ({name}), expected polygons and masks: {_OTHER_EXPORT}")

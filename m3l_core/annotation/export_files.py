@@ -62,7 +62,7 @@ class ExportFiles:
     def _parse(self, name: str) -> Any:
         try:
             return json.loads(self.read(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{self.place(name)} is not JSON: {error}") from error
 
 

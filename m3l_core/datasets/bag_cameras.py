@@ -24,6 +24,10 @@ _TRANSPORT = re.compile(r"/(compressedDepth|compressed)$")
 _RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])")
 _ONE_PLACE = 1e-3
 """Metres, and radians: cameras that lie closer are one, of which two frames were named."""
+_IN_THE_DRIVER = (
+    "Have the driver register it: RealSense with align_depth.enable:=true, on aligned_depth_to_color/image_raw; ZED on "
+    "depth/depth_registered; OAK with stereo.i_align_depth: true; others by depth_image_proc's register node"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,11 @@ def read_cameras(bag: Bag, topics: Mapping[str, str], depth_as_is: bool = False)
     Raises:
         DatasetError: depth is not registered and the bag lacks what it takes to do that, or the bag is damaged.
     """
-    cameras = {
-        modality: camera for modality, topic in topics.items() if (camera := _camera(bag, modality, topic)) is not None
-    }
+    cameras = _cameras(bag, topics)
     color, depth = cameras.get("color"), cameras.get("depth")
     if color is None or depth is None or depth_as_is:
         return RecordedCameras(cameras)
-    pose: NDArray[np.float64] | None = np.eye(4)
-    if color.frame_id != depth.frame_id:
-        pose = read_static_transforms(bag).between(depth.frame_id, color.frame_id)
+    pose = _pose(bag, color, depth)
     if _registered(color, depth, pose):
         return RecordedCameras(cameras)
     lacking = [camera.lacking for camera in (color, depth) if camera.model is None]
@@ -95,6 +95,32 @@ def read_cameras(bag: Bag, topics: Mapping[str, str], depth_as_is: bool = False)
         raise _not_registered(bag.path, color, depth, lacking)
     pose = np.linalg.inv(_in_frame(color.model)) @ pose @ _in_frame(depth.model)
     return RecordedCameras(cameras, DepthRegistration(depth.model, color.model, pose))
+
+
+def unregistered_depth(bag: Bag, topics: Mapping[str, str]) -> str | None:
+    """What to tell of a bag whose depth does not lie over its color, by the rule of ``read_cameras``; None if it does.
+
+    Raises:
+        DatasetError: the bag is damaged.
+    """
+    cameras = _cameras(bag, topics)
+    color, depth = cameras.get("color"), cameras.get("depth")
+    if color is None or depth is None or _registered(color, depth, _pose(bag, color, depth)):
+        return None
+    return f"depth on {depth} is not registered to color on {color}. {_IN_THE_DRIVER}"
+
+
+def _cameras(bag: Bag, topics: Mapping[str, str]) -> dict[str, RecordedCamera]:
+    return {
+        modality: camera for modality, topic in topics.items() if (camera := _camera(bag, modality, topic)) is not None
+    }
+
+
+def _pose(bag: Bag, color: RecordedCamera, depth: RecordedCamera) -> NDArray[np.float64] | None:
+    """(4, 4): takes points from depth's frame to color's; None if nothing joins them."""
+    if color.frame_id == depth.frame_id:
+        return np.eye(4)
+    return read_static_transforms(bag).between(depth.frame_id, color.frame_id)
 
 
 def _camera(bag: Bag, modality: str, topic: str) -> RecordedCamera | None:
@@ -147,7 +173,5 @@ def _wrong_size(camera: RecordedCamera) -> str:
 def _not_registered(path: Path, color: RecordedCamera, depth: RecordedCamera, lacking: list[str]) -> DatasetError:
     return DatasetError(
         f"{path}: depth on {depth} is not registered to color on {color}, and cannot be: {'; '.join(lacking)}. "
-        "Have the driver register it: RealSense with align_depth.enable:=true, on aligned_depth_to_color/image_raw; "
-        "ZED on depth/depth_registered; OAK with stereo.i_align_depth: true; others by depth_image_proc's register "
-        "node. Or record the camera_info of both and /tf_static. --depth-as-is takes it unregistered"
+        f"{_IN_THE_DRIVER}. Or record the camera_info of both and /tf_static. --depth-as-is takes it unregistered"
     )

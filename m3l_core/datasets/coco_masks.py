@@ -26,7 +26,10 @@ def draw_segmentation(size: tuple[int, int], segmentation: Any) -> NDArray[np.bo
             return _from_runs(size, segmentation)
         mask = np.zeros(size, np.bool_)
         for polygon in segmentation:
-            mask |= _filled(size, np.asarray(polygon, np.float64).reshape(-1, 2))
+            corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+            if not np.isfinite(corners).all():
+                raise ValueError("a corner has no finite coordinates")
+            mask |= _filled(size, corners)
         return mask
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise DatasetError(f"a segmentation is neither polygons nor run lengths of {size}: {error}") from error

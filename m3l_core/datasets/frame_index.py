@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError
@@ -103,15 +103,30 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("{"):
-                    entry = json.loads(line.rstrip().rstrip(","))
-                    int(entry["stamp_ns"]), dict(entry["sha256"])
-                    yield entry
+            for entry in _parsed(file):
+                int(entry["stamp_ns"]), dict(entry["sha256"])
+                yield entry
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DatasetError(
             f"{path} cannot be read ({error}): remove it, and extract the recording again to have it rebuilt"
         ) from error
+
+
+def _parsed(file: TextIO) -> Iterator[dict[str, Any]]:
+    """Line by line, or whole where another program has laid it out anew."""
+    if (file.readline(), file.readline()[:1]) != ("[\n", "{"):
+        file.seek(0)
+        if not isinstance(entries := json.load(file), list):
+            raise ValueError("it is no list")
+        yield from entries
+        return
+    file.seek(0)
+    file.readline()
+    for line in file:
+        if line.startswith("]"):
+            return
+        yield json.loads(line.rstrip().rstrip(","))
+    raise ValueError("its end is missing")
 
 
 def sha256(content: bytes) -> str:

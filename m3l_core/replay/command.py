@@ -122,6 +122,8 @@ def _prepare(requests: Sequence[BagRequest], console: Console) -> list[PreparedB
 def _print_topics(bag: PreparedBag, request: BagRequest, console: Console) -> None:
     chosen = [f"{name} {topic}{'' if request.given[name] else ' (guessed)'}" for name, topic in bag.topics.items()]
     console.print(f"{bag.name}: {', '.join(chosen)}", soft_wrap=True)
+    if bag.warning is not None:
+        console.print(f"{bag.name}: {bag.warning}", soft_wrap=True)
 
 
 def _replay(tasks: Sequence[BagTask], jobs: int, console: Console) -> list[Outcome]:

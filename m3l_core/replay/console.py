@@ -52,6 +52,10 @@ def _scenarios(report: ReplayReport, totals: dict[str, Measures]) -> Table:
         )
     if (robust := mm_robust_of(totals)) is not None:
         table.caption = f"MM-Robust {robust[0]:.3f}; {table.caption}"
+    judged = {name: measures.scores.accuracy.frames for name, measures in totals.items()}
+    if unjudged := [name for name, frames in judged.items() if 0 < frames < totals[name].delivery.number]:
+        told = ", ".join(f"{judged[name]} of {totals[name].delivery.number} in {name}" for name in unjudged[:3])
+        table.caption = f"labels that have ground truth: {told}{', ...' if unjudged[3:] else ''}; {table.caption}"
     if (lag_s := max((m.live.longest_lag_ns / 1e9 for m in totals.values() if m.live), default=0.0)) > _LAG_S:
         table.caption = f"messages were published up to {lag_s:.1f} s late: this machine is too slow; {table.caption}"
     return table

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,9 @@ def find_label_files(path: Path, recording: str) -> LabelFiles:
 
     Args:
         path: a folder of STAMP_NS.png, or one that holds it as ``label``, ``RECORDING/label`` or ``RECORDING``; or a
-            JSON list of frames, each with ``name`` and ``stamp_ns``, with label/NAME.png beside it, or a folder that
-            holds it as frames.json.
+            JSON list of frames, or a folder that holds it as frames.json or RECORDING/frames.json. Each frame has a
+            ``stamp_ns``, and either a ``name``, with label/NAME.png beside the list, or, as ``extract_bag.py`` writes
+            them, its ``label`` if it bears one.
         recording: name of the bag.
 
     Raises:
@@ -98,13 +100,21 @@ def _until_damaged(messages: Iterator[RecordedMessage]) -> Iterator[RecordedMess
 def _listed(path: Path) -> LabelFiles:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        files = {int(entry["stamp_ns"]): path.parent / LABEL / f"{entry['name']}.png" for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        labels = {int(entry["stamp_ns"]): _label_of(entry) for entry in entries}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{path} is no list of frames ({error!r}): expected JSON with name and stamp_ns of each"
+            f"{path} is no list of frames ({error!r}): expected JSON with stamp_ns and name, or label, of each"
         ) from error
+    files = {stamp_ns: path.parent / label for stamp_ns, label in labels.items() if label is not None}
     if not files:
-        raise DatasetError(f"{path} lists no frames")
+        raise DatasetError(f"{path} lists {f'{len(labels)} frames, none of them labelled' if labels else 'no frames'}")
     if missing := [file for file in files.values() if not file.is_file()]:
         raise DatasetError(f"{path} lists {len(missing)} frames without a label image, the first is {missing[0]}")
     return LabelFiles(files)
+
+
+def _label_of(entry: dict[str, Any]) -> str | None:
+    """Relative to its list; None if an extracted frame has none."""
+    if "color" in entry or "depth" in entry:
+        return entry.get(LABEL)
+    return f"{LABEL}/{entry['name']}.png"

@@ -35,6 +35,7 @@ def to_html(report: Report) -> str:
     sections = [
         f"<h1>{escape(_title(report))}</h1>{_subtitle(report)}",
         _damages(report),
+        _warnings(report),
         _limits(report),
         *(_measured(report, scenarios, rows) if scenarios else []),
         _bags(report),
@@ -83,6 +84,15 @@ def _damages(report: Report) -> str:
     return f'<div class="card notice failed wide"><b>{told}</b><ul>{entries}</ul></div>'
 
 
+def _warnings(report: Report) -> str:
+    told = "".join(
+        f"<li>{escape(bag['name'])}: {escape(bag['warning'])}</li>" for bag in report["bags"] if bag["warning"]
+    )
+    return (
+        f'<div class="card notice wide"><b>Read the figures with this in mind</b><ul>{told}</ul></div>' if told else ""
+    )
+
+
 def _limits(report: Report) -> str:
     asked, failed = (report["limits"][key] for key in ("asked", "failed"))
     if not asked:
@@ -118,12 +128,13 @@ def _headlines(report: Report, scenarios: Sequence[Report]) -> list[tuple[str, s
         known = [(value, each["name"]) for each in scenarios if (value := each["figures"][name]) is not None]
         if known:
             value, scenario = min(known)
+            judged = max(each["measures"]["frames_compared"]["truth"] for each in scenarios)
+            over = f"; {judged} labels have ground truth" if judged else ""
             if without is None or without[name] is None:
-                entries.append((f"lowest {told}", number(value), f"in {scenario}"))
+                entries.append((f"lowest {told}", number(value), f"in {scenario}{over}"))
             else:
-                entries.append(
-                    (f"{told} without faults", number(without[name]), f"lowest {number(value)} in {scenario}")
-                )
+                detail = f"lowest {number(value)} in {scenario}{over}"
+                entries.append((f"{told} without faults", number(without[name]), detail))
             break
     return entries
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3l_core.bundle import BundleDescription
+from m3l_core.datasets.bag_cameras import unregistered_depth
 from m3l_core.datasets.bag_reader import Bag, deserialize, open_bag
 from m3l_core.datasets.bag_topics import NONE, choose_topics
 from m3l_core.datasets.indexing import LABEL
@@ -36,6 +37,8 @@ class PreparedBag:
     """Ground truth beside it."""
     ground_truth: str | None = None
     """Where it comes from, as the user named it."""
+    warning: str | None = None
+    """What its figures are to be read with."""
 
 
 def prepare_bag(
@@ -76,7 +79,15 @@ def prepare_bag(
             _check_size(bag, topics["color"], label_topic, files)
         num_messages = sum(bag.topics[topic].msgcount for topic in topics.values())
         named = label_topic or (None if labels is None else str(labels))
-        return PreparedBag(path, bag.name, topics, num_messages, label_topic, files, named)
+        return PreparedBag(path, bag.name, topics, num_messages, label_topic, files, named, _warning(bag, topics))
+
+
+def _warning(bag: Bag, topics: Mapping[str, str]) -> str | None:
+    """A robot gets depth as it is, so a replay does; extraction would have registered it."""
+    with suppress(DatasetError):  # a damage is for the replay to report
+        if (told := unregistered_depth(bag, topics)) is not None:
+            return f"{told}. It is replayed as a robot would get it"
+    return None
 
 
 def _check_size(bag: Bag, color_topic: str, label_topic: str | None, files: LabelFiles | None) -> None:

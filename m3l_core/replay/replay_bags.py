@@ -121,8 +121,9 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
                         sinks=[opened.enter_context(open_sink(run)) for open_sink in task.sinks],
                         advance=advance,
                     )
-                if not scenario.faults:
-                    _check_stamps(results[scenario.name], truth)
+                if not scenario.faults and not results[scenario.name].measures.live:
+                    _check_stamps([results[scenario.name]], truth)
+            _check_stamps([*results.values()], truth)
     except OSError as error:
         raise DatasetError(
             f"labels of {task.bag.name} cannot be kept on disk: {error}; is the output folder full, or TMPDIR?"
@@ -130,12 +131,14 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
     return [results[scenario.name] for scenario in task.scenarios]
 
 
-def _check_stamps(result: ReplayResult, truth: LabelImages | None) -> None:
-    measures = result.measures
-    if truth and measures.delivery.number and not measures.live and not measures.scores.accuracy.frames:
+def _check_stamps(results: Sequence[ReplayResult], truth: LabelImages | None) -> None:
+    measured = [result.measures for result in results]
+    labelled = any(measures.delivery.number for measures in measured)
+    if truth and labelled and not any(measures.scores.accuracy.frames for measures in measured):
         raise DatasetError(
-            f"none of the {len(truth)} label images of the ground truth of {result.bag} belongs to a frame: expected "
-            f"the stamps of the images (--stamps says which) in ns; the recording begins at {result.start_ns}"
+            f"none of the {len(truth)} label images of the ground truth of {results[0].bag} belongs to a frame: "
+            "expected the stamps of the images (--stamps says which) in ns; the recording begins at "
+            f"{results[0].start_ns}"
         )
 
 

@@ -116,6 +116,7 @@ def _bag(bag: PreparedBag, outcome: Outcome) -> dict[str, Any]:
         "path": str(bag.path),
         "topics": dict(bag.topics),
         "ground_truth": bag.ground_truth,
+        "warning": bag.warning,
         "damage": _damage(outcome),
     }
 

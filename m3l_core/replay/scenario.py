@@ -82,7 +82,8 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """Read a scenario: a shipped one by its name, or any YAML file.
 
     Raises:
-        ScenarioError: there is no such scenario (the text lists those there are), or the file is none.
+        ScenarioError: there is no such scenario (the text lists those there are), the file is none, or it bears the
+            name of a shipped one for something else.
     """
     shipped = shipped_scenarios()
     path = shipped.get(str(name_or_path), Path(name_or_path))
@@ -95,9 +96,15 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     except (OSError, yaml.YAMLError) as error:
         raise ScenarioError(f"scenario {path} cannot be read: {error}") from error
     try:
-        return Scenario.model_validate(content)
+        scenario = Scenario.model_validate(content)
     except ValidationError as error:
         raise ScenarioError(f"scenario {path}: {'; '.join(map(_explained, error.errors()))}") from error
+    # What MM-Robust and limits are about goes by the names of the shipped ones.
+    if path != shipped.get(scenario.name, path) and scenario.faults != load_scenario(scenario.name).faults:
+        raise ScenarioError(
+            f"scenario {path} has the name of a shipped one, '{scenario.name}', but other faults: rename it"
+        )
+    return scenario
 
 
 def load_scenarios(names: Sequence[str | Path]) -> list[Scenario]:

@@ -177,6 +177,10 @@ BROKEN: dict[str, tuple[dict[str, bytes | str], str]] = {
     "a mask that is too short": (xml(MASK.format("1, 2", 0)), "has 3 pixels in a box of 2x2 at 0, 0"),
     "a mask outside": (xml(MASK.format("0, 4", 5)), "does not fit the image of 6x4"),
     "an image without a size": (xml("", size=""), "lacks an attribute"),
+    "half a corner": (
+        xml('<polygon label="wall" points="1,2,3;2,4"/>'),
+        "a polygon of wall: a segmentation is neither",
+    ),
     "a polygon of words": (xml('<polygon label="wall" points="a,b"/>'), "that is no number"),
     "a box in COCO": (coco({"segmentation": []}), "annotation 1 (wall) is a box without a segmentation"),
     "run lengths of another size": (

@@ -110,6 +110,7 @@ def test_polygons_of_one_object_are_drawn_together() -> None:
         {"size": [2, 2], "counts": [-1, 5]},
         {"size": [2, 2], "counts": [10**30, 4 - 10**30]},
         [[10**400, 0, 1, 0, 1, 1]],
+        [[float("nan"), 0, 1, 0, 1, 1]],
     ],
 )
 def test_anything_else_is_refused(segmentation: Any) -> None:

@@ -98,7 +98,31 @@ def test_nothing_has_no_index(tmp_path: Path) -> None:
     assert not (tmp_path / INDEX_FILE).exists()
 
 
-@pytest.mark.parametrize("content", ['[\n{"stamp_ns": 1,\n]\n', '[\n{"color": null}\n]\n', '[\n{"stamp_ns": 1}\n]\n'])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_index_that_was_laid_out_anew_is_the_same(tmp_path: Path, indent: int | None) -> None:
+    with FrameIndex(tmp_path) as index:
+        for stamp in (1, 2):
+            index.add(entry(tmp_path, stamp))
+    path = tmp_path / INDEX_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=indent))
+    with FrameIndex(tmp_path) as index:
+        index.add(entry(tmp_path, 3))
+    assert stamps_of(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[\n{"stamp_ns": 1,\n]\n',
+        '[\n{"color": null}\n]\n',
+        '[\n{"stamp_ns": 1}\n]\n',
+        '[\n{"stamp_ns": 1, "sha256": {}},\n',
+        "[",
+        "",
+        "{}",
+        "7",
+    ],
+)
 def test_an_index_that_cannot_be_read_is_not_lost(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX_FILE).write_text(content)
     with pytest.raises(DatasetError, match="remove it, and extract the recording again"):

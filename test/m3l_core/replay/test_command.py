@@ -20,8 +20,10 @@ from support.bags import (
     SIZE,
     START_NS,
     CompressionMode,
+    Recorded,
     break_chunk,
     frames,
+    ids,
     image,
     png,
     rgb,
@@ -29,6 +31,7 @@ from support.bags import (
     write_bag,
 )
 from support.replays import BrightnessEngine, labelled_frames
+from support.two_cameras import rig_recording
 
 from m3l_core.replay import command
 from m3l_core.replay.arguments import LiveOptions
@@ -275,6 +278,37 @@ def test_label_files_serve_as_ground_truth(replayed: Callable[..., Ended], kitch
     assert by_topic is not None
     assert by_file["scenarios"] == by_topic["scenarios"]
     assert by_file["bags"][0]["ground_truth"] == str(folder)
+
+
+@pytest.mark.parametrize("scenario", ["none", "degraded"])
+def test_ground_truth_that_belongs_to_no_frame_is_told(
+    replayed: Callable[..., Ended], tmp_path: Path, scenario: str
+) -> None:
+    between = [stamp + PERIOD_NS // 2 for stamp in stamps(COUNT)]
+    recorded = frames(COUNT)
+    recorded += [Recorded(LABEL, recorded[-1].time_ns + 1, image(ids(1), "mono8", stamp)) for stamp in between]
+    ended = replayed(write_bag(tmp_path / "off", recorded), "--label-topic", LABEL, "--scenario", scenario)
+    assert ended.status == 1
+    assert "label images of the ground truth of off belongs to a frame" in ended.error
+
+
+def test_how_many_labels_have_ground_truth_is_told(replayed: Callable[..., Ended], tmp_path: Path) -> None:
+    few = labelled_frames(COUNT)[: 3 - COUNT]
+    ended = replayed(write_bag(tmp_path / "few", few), "--label-topic", LABEL, "--scenario", "none")
+    assert f"labels that have ground truth: 3 of {COUNT} in none" in " ".join(ended.out.split())
+    assert ended.report is not None
+    assert "3 labels have ground truth" in to_html(ended.report)
+
+
+def test_depth_that_is_not_registered_is_told(replayed: Callable[..., Ended], tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "rig", rig_recording())
+    ended = replayed(bag, "--scenario", "none")
+    assert ended.status == 0
+    told = "is not registered to color on /rig/color/image_raw"
+    assert told in ended.error
+    assert ended.report is not None
+    assert told in ended.report["bags"][0]["warning"]
+    assert told in to_html(ended.report)
 
 
 def test_a_damaged_bag_is_reported_and_fails(replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from support.bags import LABEL, START_NS, Recorded, break_chunk, ids, image, png
 from support.recordings import write_sequence
 
 from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.datasets.frame_index import FrameIndex
 from m3l_core.errors import DatasetError
 from m3l_core.replay.ground_truth import check_label_files, find_label_files, read_label_topic
 from m3l_core.replay.label_images import LabelStore
@@ -42,6 +43,27 @@ def test_a_list_of_frames_names_the_stamps(tmp_path: Path, name: str) -> None:
     check_label_files(labels, 13)
 
 
+@pytest.mark.parametrize("place", [".", "kitchen", "kitchen/frames.json"])
+def test_an_extracted_recording_lists_its_labels(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "kitchen"
+    for name in ("color", "label"):
+        (folder / name).mkdir(parents=True)
+    first, second = stamps(2)
+    (folder / f"color/{first}.jpg").write_bytes(b"jpeg")
+
+    def index() -> None:
+        with FrameIndex(folder) as frames:
+            for stamp in (first, second):
+                frames.add({"stamp_ns": stamp, "color": f"color/{first}.jpg", "depth": None, "sha256": {}})
+
+    index()
+    with pytest.raises(DatasetError, match="lists 2 frames, none of them labelled"):
+        find_label_files(tmp_path / place, "kitchen")
+    (folder / f"label/{second}.png").write_bytes(png(ids(0)))
+    index()
+    assert find_label_files(tmp_path / place, "kitchen").files == {second: folder / f"label/{second}.png"}
+
+
 def test_a_list_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     folder = write_sequence(tmp_path / "a", 3)
     (folder / "label" / "0001.png").unlink()
@@ -51,9 +73,10 @@ def test_a_list_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         (folder / "frames.json").write_text(content)
         with pytest.raises(DatasetError, match=why):
             find_label_files(folder, "a")
-    (folder / "frames.json").write_text(json.dumps([{"name": "0000", "stamp_ns": "soon"}]))
-    with pytest.raises(DatasetError, match="no list of frames"):
-        find_label_files(folder, "a")
+    for entries in ([{"name": "0000", "stamp_ns": "soon"}], ["0000"], {"0000": 1}):
+        (folder / "frames.json").write_text(json.dumps(entries))
+        with pytest.raises(DatasetError, match="no list of frames"):
+            find_label_files(folder, "a")
 
 
 def test_a_folder_without_labels_is_told(tmp_path: Path) -> None:

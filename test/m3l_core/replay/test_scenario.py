@@ -97,6 +97,15 @@ def test_two_scenarios_of_one_name_would_overwrite_each_other(tmp_path: Path) ->
         load_scenarios(["none", mine])
 
 
+def test_the_name_of_a_shipped_scenario_means_what_is_shipped(tmp_path: Path) -> None:
+    same = tmp_path / "same.yaml"
+    same.write_text((FOLDER / "no_color.yaml").read_text().replace("seed: 0", "seed: 3"))
+    assert load_scenario(same).seed == 3
+    other = written(tmp_path, "{name: no_color, faults: [{kind: gone, modality: depth}]}")
+    with pytest.raises(ScenarioError, match=r"mine\.yaml has the name of a shipped one, 'no_color', but other faults"):
+        load_scenario(other)
+
+
 def test_without_faults_everything_passes_as_it_is() -> None:
     recorded = arrivals()
     assert [id(a) for a in load_scenario("none").faults_for()(recorded)] == [id(a) for a in recorded]
