@@ -21,7 +21,7 @@ import cv2
 from rich.console import Console
 from rich.progress import Progress
 
-from m3l_core.command_line import run
+from m3l_core.command_line import positive, run
 from m3l_core.datasets.folder import parse_index
 from m3l_core.datasets.importing import LABELS_FILE
 from m3l_core.datasets.inspection import inspect_index, load_task
@@ -40,7 +40,7 @@ def main() -> None:
     source.add_argument("--recipe", type=Path, help="recipe whose modalities and classes count")
     source.add_argument("--labels", type=Path, help="labels.yaml whose modalities and classes count")
     parser.add_argument("--output", type=Path, help="folder for report.json and samples.png")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that read images")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes that read images")
     arguments = parser.parse_args()
 
     task = _task(arguments)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import positive, run
+from m3l_core.command_line import positive, run, whole_number
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.engines.engine import ENGINES, load_engine
 from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditions
@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder for the figures and the picture")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES))
     parser.add_argument("--precision", default="fp32", help="fp32, bf16, or auto: the fastest on this machine")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = the engine's choice")
+    parser.add_argument("--threads", type=whole_number, default=0, help="CPU threads; 0 = the engine's choice")
     parser.add_argument("--missing", default="token", choices=MISSING, help="how a missing modality is fed")
     parser.add_argument(
         "--conditions",

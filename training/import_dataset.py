@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from m3l_core.command_line import run
+from m3l_core.command_line import positive, run
 from m3l_core.datasets.frame_writer import Shape
 from m3l_core.datasets.importing import IMPORTERS, LABELS_FILE, Imported, read_published, write_folder
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--max-side", type=int, help="shrink what is larger [pixels]")
     parser.add_argument("--tile", type=int, help="cut into square tiles of this side [pixels]")
     parser.add_argument("--overlap", type=int, default=0, help="of neighbouring tiles [pixels]")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes")
     parser.add_argument("--skip-broken", action="store_true", help="leave out frames that cannot be read")
     arguments = parser.parse_args()
 

@@ -8,8 +8,8 @@ The frames are those of a data folder, as training/extract_bag.py writes it, or 
 
 Strategies: random, the default; uniform, every so many frames, in the order of time; k_center, which takes what looks
 most different to the bundle from all that is labelled or chosen; and k_center_uncertain, which also prefers what the
-bundle is unsure of. That any of them leaves a better model than random at the same budget has not been measured yet, so
-random is the default; training/experiments/selection.py measures it.
+bundle is unsure of. Neither left a better model than random at the same budget (docs/results.md), so random is the
+default.
 
 With a bundle its labels are handed out too, to be corrected. The output folder, here to_label, has images/, and for
 CVAT: a task with the labels of cvat/labels.json (Raw), then import cvat/segmentation_mask.zip (Segmentation mask 1.1);

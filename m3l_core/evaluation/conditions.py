@@ -33,6 +33,12 @@ MISSING: dict[Missing, str] = {
 }
 """How a missing modality is fed: the network is told that it is missing, or is left to find out."""
 
+
+def feeding(missing: Missing, is_left_out: bool) -> str:
+    """``MISSING`` in words, of a network that leaves a missing stream out, or of one that puts tokens in its place."""
+    return "left out of the network" if missing == "token" and is_left_out else MISSING[missing]
+
+
 Scenario = Literal["subsets", "rmm", "nm"]
 SCENARIOS: tuple[Scenario, ...] = ("subsets", "rmm", "nm")
 ZERO_RATES = (0.25, 0.5, 0.75)

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.evaluation.conditions import MISSING
 from m3l_core.evaluation.report import Subject
 from m3l_core.evaluation.robustness import Example, RobustnessResult, Score
 from m3l_core.false_color import false_color
@@ -56,7 +55,7 @@ def write_picture(
 def _heading(subject: Subject, result: RobustnessResult, width: int) -> Image:
     heading = _canvas(2 * LINE + MARGIN, width)
     _write(heading, subject.title, MARGIN, MARGIN + 12, scale=0.7)
-    _write(heading, f"a missing modality is fed as: {MISSING[result.missing]}", MARGIN, MARGIN + 12 + LINE, GRAY)
+    _write(heading, f"a missing modality is fed as: {result.fed_as}", MARGIN, MARGIN + 12 + LINE, GRAY)
     return heading
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from m3l_core.evaluation.conditions import MISSING, NOISE_LEVELS
+from m3l_core.evaluation.conditions import NOISE_LEVELS
 from m3l_core.evaluation.robustness import RobustnessResult, Score
 from m3l_core.files import replacing_file
 from m3l_core.metrics import expected_miou, mm_robust, worst_subset
@@ -48,7 +48,7 @@ def to_dict(subject: Subject, classes: Sequence[str], result: RobustnessResult) 
     worst = worst_subset(miou)
     content = {
         "subject": asdict(subject),
-        "missing": {"fed_as": result.missing, "meaning": MISSING[result.missing]},
+        "missing": {"fed_as": result.missing, "meaning": result.fed_as},
         "modalities": list(result.modalities),
         "subsets": {
             key: {"frames": score.frames, **_figures(score, classes), "reliability": _reliability(score)}
@@ -75,7 +75,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def tables(subject: Subject, classes: Sequence[str], result: RobustnessResult) -> list[Table]:
     """The results for the console."""
-    fed = f"a missing modality is fed as: {MISSING[result.missing]}"
+    fed = f"a missing modality is fed as: {result.fed_as}"
     return [
         _subset_table(subject, result, fed),
         _class_table(classes, result, fed),

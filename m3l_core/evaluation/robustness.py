@@ -21,6 +21,7 @@ from m3l_core.evaluation.conditions import (
     RandomMissing,
     Subset,
     apply_condition,
+    feeding,
     model_input,
     nothing_present,
 )
@@ -68,6 +69,13 @@ class RobustnessResult:
     modalities: tuple[str, ...]
     missing: Missing
     scores: dict[Condition, Score]
+    is_left_out: bool = False
+    """The network has no stream for a missing modality."""
+
+    @property
+    def fed_as(self) -> str:
+        """What a missing modality was fed as, in words."""
+        return feeding(self.missing, self.is_left_out)
 
     def merge(self, other: RobustnessResult) -> None:
         """Add the counts of other frames.
@@ -139,7 +147,10 @@ class RobustnessEvaluator:
         """
         classes = len(self._description.labels)
         result = RobustnessResult(
-            self._description.modality_names, self._missing, {condition: Score(classes) for condition in conditions}
+            self._description.modality_names,
+            self._missing,
+            {condition: Score(classes) for condition in conditions},
+            self._description.network.missing == "no_stream",
         )
         for sample in samples:
             images, truth = self._read(sample)

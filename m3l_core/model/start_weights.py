@@ -60,7 +60,7 @@ _M3L_TERMS: dict[str, Any] = {
 
 
 def load_start_weights(network: LinearFusionSegFormer, source: str = RANDOM) -> StartWeights:
-    """Give ``network`` its start weights.
+    """Give ``network`` its start weights; terms that bind what is trained from them are logged.
 
     Args:
         network: changed in place, and only if the weights fit.
@@ -81,6 +81,13 @@ def load_start_weights(network: LinearFusionSegFormer, source: str = RANDOM) -> 
     """
     if source == RANDOM:
         return _RANDOM_START
+    start = _load_from(network, source)
+    if start.notice is not None:
+        logger.warning("%s", start.notice)
+    return start
+
+
+def _load_from(network: LinearFusionSegFormer, source: str) -> StartWeights:
     path = Path(source).expanduser()
     if path.is_dir():
         return _from_bundle(network, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         CheckpointError: the disk is full, or cannot be written to.
     """
     try:
-        with replacing_file(path) as temporary:
-            torch.save(state, temporary)
+        for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        # By a file of ours: what torch itself says of a full disk nobody understands.
+        with replacing_file(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut after the renaming leaves neither
     except (OSError, RuntimeError) as error:  # torch's writer has no error of its own
         kept = "; the last good checkpoint is kept" if path.is_file() else ""
         raise CheckpointError(f"{path} could not be written ({error}){kept}") from error

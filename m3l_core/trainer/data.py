@@ -25,17 +25,31 @@ class TrainingData:
     """That of the lists."""
 
     def sha256(self) -> dict[str, str]:
-        """Of each list: which files in which order, wherever the folder lies."""
+        """Of each list: which files in which order, wherever the folder lies, and what the labels hold.
+
+        Of the images, which would take long to read, the size counts.
+
+        Raises:
+            DatasetError: a file is not there.
+        """
         return {name: self._sha256(getattr(self, name)) for name in ("labelled", "unlabelled", "validation")}
 
     def _sha256(self, samples: Sequence[Sample]) -> str:
         def relative(path: Path | None) -> str:
             return str(path).removeprefix(str(self.folder))
 
-        entries = [
-            [sample.recording, relative(sample.label), {name: relative(path) for name, path in sample.images.items()}]
-            for sample in samples
-        ]
+        try:
+            entries = [
+                [
+                    sample.recording,
+                    relative(sample.label),
+                    None if sample.label is None else hashlib.sha256(sample.label.read_bytes()).hexdigest(),
+                    {name: [relative(path), path.stat().st_size] for name, path in sample.images.items()},
+                ]
+                for sample in samples
+            ]
+        except OSError as error:
+            raise DatasetError(f"the data cannot be read: {error}; training/check_dataset.py finds all") from error
         return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 

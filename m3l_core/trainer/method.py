@@ -83,6 +83,11 @@ class Method(Strict):
             "cutmix": self.cutmix,
             "noise": self.noise,
             "distillation_weight": self.distillation_weight,
+            "pseudo_ramp_iterations": self.pseudo_ramp_iterations,
+            "teacher_flip": self.teacher_flip,
+            "teacher_mode": self.teacher_mode == "train",
+            "confidence": self.confidence != "none",
+            "modality_dropout.on_labelled": self.modality_dropout is not None and not self.modality_dropout.on_labelled,
         }
         if self.pseudo_labels == "none" and (idle := [name for name, value in needing.items() if value]):
             raise ValueError(f"{', '.join(idle)} would do nothing without pseudo_labels: mean_teacher or cross")

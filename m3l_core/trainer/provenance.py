@@ -92,12 +92,11 @@ class Provenance(BaseModel):
 
 def method_names(method: Method) -> tuple[str, ...]:
     """The parts of a method by the names the field has for them; the teacher, or ``supervised``, first."""
-    dropout, taught = method.modality_dropout, method.pseudo_labels != "none"
     parts = {
-        f"pseudo labels above {method.confidence_threshold:g}": taught and method.confidence == "threshold",
-        "pseudo labels weighted by confidence": taught and method.confidence == "weight",
-        "distillation": taught and method.distillation_weight > 0,
-        "modality dropout": dropout is not None,
+        f"pseudo labels above {method.confidence_threshold:g}": method.confidence == "threshold",
+        "pseudo labels weighted by confidence": method.confidence == "weight",
+        "distillation": method.distillation_weight > 0,
+        "modality dropout": method.modality_dropout is not None,
         "partial token masking": method.loses_tokens,
         "strong view": method.strong_view is not None,
         "CutMix": method.cutmix > 0,

@@ -14,7 +14,7 @@ from rich.console import Console
 from support.half_scenes import COLOR_AND_DEPTH, CONFIDENCE, IOU, SumEngine, describe, write_frames
 
 from m3l_core.datasets.folder import Sample
-from m3l_core.evaluation.conditions import MISSING, SCENARIOS, Missing, Scenario, standard_conditions
+from m3l_core.evaluation.conditions import MISSING, SCENARIOS, Missing, Scenario, Subset, standard_conditions
 from m3l_core.evaluation.picture import MEAN, NM, RMM, SUBSET, write_picture
 from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
 from m3l_core.evaluation.robustness import RobustnessEvaluator, RobustnessResult
@@ -109,6 +109,14 @@ def test_every_output_names_how_missing_was_fed(samples: list[Sample], missing: 
     for table in tables(SUBJECT, CLASSES, result):
         assert MISSING[missing] in str(table.caption)
     assert to_dict(SUBJECT, CLASSES, result)["missing"] == {"fed_as": missing, "meaning": MISSING[missing]}
+
+
+def test_a_stream_that_is_left_out_is_said_to_be(samples: list[Sample]) -> None:
+    network = describe().network.model_copy(update={"missing": "no_stream"})
+    described = describe().model_copy(update={"network": network})
+    whole = [Subset(("color", "depth"))]
+    found = {each: RobustnessEvaluator(SumEngine(), described, each).measure(samples, whole).fed_as for each in MISSING}
+    assert found == MISSING | {"token": "left out of the network"}
 
 
 def test_pictures_differ_in_how_missing_was_fed(samples: list[Sample], tmp_path: Path) -> None:

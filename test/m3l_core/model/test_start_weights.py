@@ -180,7 +180,7 @@ def test_the_shipped_bundle_is_a_start() -> None:
 
 
 @pytest.mark.parametrize("pair", [False, True])
-def test_a_published_m3l_checkpoint_goes_on(tmp_path: Path, pair: bool) -> None:
+def test_a_published_m3l_checkpoint_goes_on(tmp_path: Path, pair: bool, caplog: pytest.LogCaptureFixture) -> None:
     source, network = tiny_network(seed=11), tiny_network(num_classes=7)
     tensors = published_m3l(source)
     if pair:
@@ -189,6 +189,7 @@ def test_a_published_m3l_checkpoint_goes_on(tmp_path: Path, pair: bool) -> None:
     start = load_start_weights(network, str(tmp_path / "m3l.pth"))
     assert start.licence == M3L and not start.commercial
     assert start.notice is not None and "NVIDIA" in start.notice
+    assert start.notice in caplog.text
     for name, value in source.state_dict().items():
         assert torch.equal(network.state_dict()[name], value) != name.startswith("head.classify."), name
 

@@ -67,10 +67,17 @@ def test_a_full_disk_is_told_and_the_last_good_state_stays(tmp_path: Path, size:
     save_checkpoint(path, STATE)
     written = path.read_bytes()
     assert len(written) > 4000
-    message = r"checkpoint\.pt could not be written .*; the last good checkpoint is kept"
+    message = r"checkpoint\.pt could not be written .*File too large.*; the last good checkpoint is kept"
     with disk_full_after(size), pytest.raises(CheckpointError, match=rf"(?s){message}"):
         save_checkpoint(path, STATE | {"weights": torch.zeros(1000)})
     assert path.read_bytes() == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    (tmp_path / ".checkpoint.pt.17-140001.part").write_bytes(b"half")
+    save_checkpoint(path, STATE)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from support.rooms import recipe, write_rooms
 
@@ -108,6 +110,21 @@ def test_sums_tell_which_list_changed_but_not_where_it_lies(folder: Path, tmp_pa
     write(moved, "train.json", read(moved, "train.json")[::-1])
     after = data(moved).sha256()
     assert [name for name in before if after[name] != before[name]] == ["labelled"]
+
+
+def test_sums_tell_of_a_label_that_was_redrawn_and_an_image_that_was_replaced(folder: Path) -> None:
+    before = data(folder)
+    sums = before.sha256()
+    label, image = before.validation[0].label, before.labelled[0].images["color"]
+    assert label is not None
+    ids = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(label), np.where(ids == 0, 1, ids))
+    assert [name for name, after in before.sha256().items() if after != sums[name]] == ["validation"]
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert [name for name, after in before.sha256().items() if after != sums[name]] == ["labelled", "validation"]
+    image.unlink()
+    with pytest.raises(DatasetError, match=rf"{image.name}.*check_dataset\.py finds all"):
+        before.sha256()
 
 
 def test_training_needs_a_label(folder: Path) -> None:

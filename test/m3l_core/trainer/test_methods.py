@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,18 @@ def test_it_trains(rooms: Rooms, tmp_path: Path, name: str, missing: str) -> Non
         assert torch.isfinite(parameters_of(average)).all()
     kept = trainer.history[-1]["kept"]
     assert (kept == [None] * 3) == (method.get("pseudo_labels") is None)
+
+
+def test_a_compiled_network_learns_the_same(rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced as always, and then run by torch's own operators: without a C++ compiler, and within seconds."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    changes = SHORT | {"drop_path": 0.0, "head_dropout": 0.0}
+    eager, compiled = (
+        train(rooms, tmp_path / str(flag), METHODS["everything"], compiled=flag, **changes) for flag in (False, True)
+    )
+    assert compiled.forwards[0] is not compiled.students[0]
+    for one, other in zip(eager.losses, compiled.losses, strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
 
 
 @pytest.mark.parametrize("missing", ["mask_token", "no_stream"])

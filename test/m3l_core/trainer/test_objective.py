@@ -24,6 +24,7 @@ from m3l_core.trainer.views import pseudo_labels, student_view  # noqa: E402
 pytestmark = pytest.mark.usefixtures("one_thread")
 Rooms = tuple[list[Sample], list[Sample]]
 TAUGHT: dict[str, Any] = {"pseudo_labels": "mean_teacher"}
+IN_TRAIN_MODE = Method(pseudo_labels="mean_teacher", teacher_mode="train")
 DISTILLED: dict[str, Any] = TAUGHT | {"distillation_weight": 1.0}
 CALM: dict[str, Any] = {
     "phases": [RECIPE["phases"][0] | {"scale": [0.35, 0.8]}],
@@ -229,7 +230,7 @@ def test_teaching_leaves_the_teacher_in_its_mode_and_gives_no_gradient(rooms: Ro
     case = Case(rooms, TAUGHT)
     assert case.teacher is not None
     case.teacher.train(before)
-    taught = teach(case.teacher, case.batch, Method(teacher_mode=mode))
+    taught = teach(case.teacher, case.batch, Method(pseudo_labels="mean_teacher", teacher_mode=mode))
     assert case.teacher.training is before
     assert taught.shape == (8, 3, 32, 48)
     assert not taught.requires_grad
@@ -255,19 +256,21 @@ def test_a_teacher_that_flips_says_the_same_of_a_mirror_image(rooms: Rooms) -> N
     assert case.teacher is not None
     mirrored = case.batch._replace(weak=case.batch.weak.flip(-1))
     for flips, same in ((True, True), (False, False)):
-        one, other = (teach(case.teacher, batch, Method(teacher_flip=flips)) for batch in (case.batch, mirrored))
+        one, other = (
+            teach(case.teacher, batch, Method(**TAUGHT | {"teacher_flip": flips})) for batch in (case.batch, mirrored)
+        )
         assert torch.allclose(one, other.flip(-1), atol=1e-4) is same
 
 
 def test_a_train_teacher_drops_out_and_takes_the_batchs_statistics(rooms: Rooms) -> None:
     case = Case(rooms, TAUGHT, head_dropout=0.5)
     assert case.teacher is not None
-    one, other = (teach(case.teacher, case.batch, Method(teacher_mode="train")) for _ in range(2))
+    one, other = (teach(case.teacher, case.batch, IN_TRAIN_MODE) for _ in range(2))
     assert not torch.equal(one, other)
     case.teacher.head.dropout.p = 0.0
-    calm = teach(case.teacher, case.batch, Method(teacher_mode="train"))
+    calm = teach(case.teacher, case.batch, IN_TRAIN_MODE)
     case.teacher.head.norm.running_mean.add_(1.0)
-    assert torch.equal(teach(case.teacher, case.batch, Method(teacher_mode="train")), calm)
+    assert torch.equal(teach(case.teacher, case.batch, IN_TRAIN_MODE), calm)
     torch.manual_seed(0)
     published = Case(rooms, TAUGHT | {"teacher_mode": "train"}).terms()["pseudo"]
     assert published != pytest.approx(Case(rooms, TAUGHT).terms()["pseudo"], rel=1e-3)

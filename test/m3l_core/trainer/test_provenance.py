@@ -24,10 +24,6 @@ FRAME = Sample({"color": Path("color.jpg")}, Path("label.png"), "a")
     [
         ({}, ("supervised",)),
         ({"modality_dropout": {}}, ("supervised", "modality dropout")),
-        (
-            {"confidence": "weight"},
-            ("supervised",),  # it is about a teacher, and there is none
-        ),
         ({"pseudo_labels": "cross", "cutmix": 0.5}, ("cross pseudo supervision", "CutMix")),
         (
             {

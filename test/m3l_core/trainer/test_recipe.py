@@ -126,6 +126,14 @@ def test_a_file_becomes_a_typed_recipe(path: Path) -> None:
         ({"method": {"pseudo_labels": "oracle"}}, "pseudo_labels"),
         ({"method": {"cutmix": 1.5}}, "cutmix"),
         ({"method": {"cutmix": 0.5, "noise": 0.1}}, "cutmix, noise would do nothing without pseudo_labels"),
+        (
+            {"method": {"teacher_flip": True, "teacher_mode": "train", "modality_dropout": {"on_labelled": False}}},
+            r"teacher_flip, teacher_mode, modality_dropout\.on_labelled would do nothing",
+        ),
+        (
+            {"method": {"pseudo_ramp_iterations": 5, "confidence": "weight"}},
+            "pseudo_ramp_iterations, confidence would do nothing",
+        ),
         ({"method": {"temperature": 0}}, "temperature"),
         ({"method": {"strong_view": {"fog": 1}}}, "fog"),
         ({"method": {"modality_dropout": {"probability": 1.5}}}, "probability"),
