@@ -56,6 +56,9 @@ def _scenarios(report: ReplayReport, totals: dict[str, Measures]) -> Table:
     if unjudged := [name for name, frames in judged.items() if 0 < frames < totals[name].delivery.number]:
         told = ", ".join(f"{judged[name]} of {totals[name].delivery.number} in {name}" for name in unjudged[:3])
         table.caption = f"labels that have ground truth: {told}{', ...' if unjudged[3:] else ''}; {table.caption}"
+    if replaced := {name: m.live.replaced_sets for name, m in totals.items() if m.live and m.live.replaced_sets}:
+        told = ", ".join(f"{count} in {name}" for name, count in replaced.items())
+        table.caption = f"sets replaced by newer ones while the engine was busy: {told}; {table.caption}"
     if (lag_s := max((m.live.longest_lag_ns / 1e9 for m in totals.values() if m.live), default=0.0)) > _LAG_S:
         table.caption = f"messages were published up to {lag_s:.1f} s late: this machine is too slow; {table.caption}"
     return table

@@ -149,7 +149,9 @@ def test_what_is_replayed_live_is_told_apart(
 
     def played(*arguments: Any, **others: Any) -> ReplayResult:
         result = replay(*arguments, **others)
-        result.measures.live = LiveMeasures(compared=12, equal=11, other_images=1, longest_lag_ns=10**9)
+        result.measures.live = LiveMeasures(
+            compared=12, equal=11, other_images=1, replaced_sets=3, longest_lag_ns=10**9
+        )
         result.measures.live.latency.add(70 * 10**6)
         return result
 
@@ -162,11 +164,12 @@ def test_what_is_replayed_live_is_told_apart(
     assert "latency p50/95/99" in shown
     assert "70/70/70" in shown
     assert "up to 1.0 s late" in shown
+    assert "sets replaced by newer ones while the engine was busy: 3 in none" in " ".join(shown.split())
     report = json.loads((tmp_path / "report.json").read_text())
     (scenario,) = report["scenarios"]
     assert scenario["measures"]["latency_histogram"] == [[0.07, 1]]
     assert scenario["measures"]["live"] == {
-        "replaced_sets": 0,
+        "replaced_sets": 3,
         "frames_labelled_offline_too": 12,
         "equal": 11,
         "from_other_images": 1,
