@@ -86,7 +86,7 @@ def _damages(report: Report) -> str:
 
 def _warnings(report: Report) -> str:
     told = "".join(
-        f"<li>{escape(bag['name'])}: {escape(bag['warning'])}</li>" for bag in report["bags"] if bag["warning"]
+        f"<li>{escape(bag['name'])}: {escape(bag['warning'])}</li>" for bag in report["bags"] if bag.get("warning")
     )
     return (
         f'<div class="card notice wide"><b>Read the figures with this in mind</b><ul>{told}</ul></div>' if told else ""
@@ -128,8 +128,9 @@ def _headlines(report: Report, scenarios: Sequence[Report]) -> list[tuple[str, s
         known = [(value, each["name"]) for each in scenarios if (value := each["figures"][name]) is not None]
         if known:
             value, scenario = min(known)
-            judged = max(each["measures"]["frames_compared"]["truth"] for each in scenarios)
-            over = f"; {judged} labels have ground truth" if judged else ""
+            of = max(scenarios, key=lambda each: int(each["measures"]["frames_compared"]["truth"]))["measures"]
+            judged, labels = of["frames_compared"]["truth"], of["delivery"]["number"]
+            over = f"; {judged} of {labels} labels have ground truth" if 0 < judged < labels else ""
             if without is None or without[name] is None:
                 entries.append((f"lowest {told}", number(value), f"in {scenario}{over}"))
             else:

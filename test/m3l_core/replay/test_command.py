@@ -300,7 +300,7 @@ def test_how_many_labels_have_ground_truth_is_told(replayed: Callable[..., Ended
     ended = replayed(write_bag(tmp_path / "few", few), "--label-topic", LABEL, "--scenario", "none")
     assert f"labels that have ground truth: 3 of {COUNT} in none" in " ".join(ended.out.split())
     assert ended.report is not None
-    assert "3 labels have ground truth" in to_html(ended.report)
+    assert f"3 of {COUNT} labels have ground truth" in to_html(ended.report)
 
 
 def test_depth_that_is_not_registered_is_told(replayed: Callable[..., Ended], tmp_path: Path) -> None:
