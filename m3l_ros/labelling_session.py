@@ -19,6 +19,7 @@ from m3l_core.frames import Frame, FrameSet
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
 from m3l_core.streaming.modality_stream import ModalityReport
+from m3l_core.streaming.registration import registration_doubt
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.diagnostics import LatencyMeter, modality_status
 from m3l_ros.image_input import ImageInput
@@ -43,6 +44,7 @@ class LabellingSession:
         self._arrived_s = 0.0
         self._published = 0
         self._errors_overcome = 0
+        self._doubted = False
         self._meters = {step: LatencyMeter() for step in STEPS}
         ros_clock = node.get_clock()
         simulated = value(node, "use_sim_time")
@@ -134,6 +136,9 @@ class LabellingSession:
         """In the worker's thread: one frame set to labels to messages."""
         frames, arrived_s, offered_s = job
         begun_s = time.perf_counter()
+        if not self._doubted and (doubt := registration_doubt(frames)) is not None:
+            self._doubted = True
+            self._node.get_logger().warning(doubt)
         segmentation = self._segmenter.segment(frames)
         segmented_s = time.perf_counter()
         opacity = value(self._node, "overlay_opacity")

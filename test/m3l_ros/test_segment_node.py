@@ -49,6 +49,14 @@ def test_a_pair_becomes_an_unpadded_mask_under_the_header_of_color(driver: Drive
     assert driver.mask_stamps().count(stamp_ns) == 1
 
 
+def test_depth_of_another_frame_than_color_s_is_told_once(driver: Driver) -> None:
+    driver.label_pair()
+    driver.wait_for_line("depth is in the frame 'depth_optical_frame', color in 'color_optical_frame'")
+    driver.label_pair()
+    driver.label_pair()
+    assert len(driver.lines("depth is in the frame")) == 1
+
+
 def test_camera_info_is_repeated_with_the_header_of_the_mask(driver: Driver) -> None:
     driver.label_pair()
     assert driver.received["camera_info"] == []
