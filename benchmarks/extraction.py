@@ -30,7 +30,7 @@ from benchmarks.replay import DISTINCT, RATE_HZ, SIZE, SMALL, START_NS, encoded,
 from m3l_core.datasets.bag_extraction import extract_bag
 from m3l_core.datasets.bag_reader import RecordedMessage, deserialize, open_bag
 from m3l_core.datasets.extraction_task import ExtractionTask, prepare_extraction
-from m3l_core.datasets.parallel import in_threads
+from m3l_core.parallel import in_threads
 from m3l_core.streaming.frame_decoding import decode_frame
 
 KINDS = ("compressed", "raw", "second camera")

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.published_order import PublishedOrder
-from m3l_core.model.config import NetworkConfig
 from m3l_core.model.network import LinearFusionSegFormer, upsample, winning_classes
+from m3l_core.network_config import NetworkConfig
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
 from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
-from m3l_core.model.config import NetworkConfig
+from m3l_core.network_config import NetworkConfig
 from m3l_core.streaming.image_messages import fill_image, set_stamp, stamp_to_ns
 from m3l_ros.labelling_session import STEPS
 from m3l_ros.segment_node import SegmentNode, spin

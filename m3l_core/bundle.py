@@ -27,7 +27,7 @@ from m3l_core.files import replacing_file, replacing_folder
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.modalities import InputSide, Modalities
-from m3l_core.model.config import NetworkConfig
+from m3l_core.network_config import NetworkConfig
 from m3l_core.yaml_files import read_yaml
 
 DESCRIPTION_FILE = "model.yaml"

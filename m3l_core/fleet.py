@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import cv2
 
-from m3l_core.datasets.parallel import in_processes
 from m3l_core.errors import DatasetError, M3LError, require
+from m3l_core.parallel import in_processes
 
 logger = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ from m3l_core.datasets.frame_choice import changing, thinned
 from m3l_core.datasets.frame_index import FrameIndex
 from m3l_core.datasets.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
 from m3l_core.datasets.indexing import LABEL
-from m3l_core.datasets.parallel import in_processes, in_threads
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import FrameSet
+from m3l_core.parallel import in_processes, in_threads
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
 
 _OUTSIDE = "outside of the time range"

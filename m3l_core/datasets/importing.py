@@ -18,11 +18,11 @@ from pathlib import Path
 import yaml
 
 from m3l_core.datasets.frame_writer import Entry, Shape, write_frame
-from m3l_core.datasets.parallel import in_processes
 from m3l_core.datasets.published import Frame, PublishedSet, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.modalities import Modality
+from m3l_core.parallel import in_processes
 
 IMPORTERS = {
     "deliver": "m3l_core.datasets.deliver:read_layout",

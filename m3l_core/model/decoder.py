@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from m3l_core.model.config import EncoderConfig
 from m3l_core.model.upsampling import bilinear
+from m3l_core.network_config import EncoderConfig
 
 
 class AllMLPHead(nn.Module):

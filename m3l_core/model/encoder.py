@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from m3l_core.model.config import EncoderConfig
 from m3l_core.model.fusion import ModalityLayerNorm, linear_fusion, mask_missing
+from m3l_core.network_config import EncoderConfig
 
 
 def convolve(convolution: nn.Conv2d, tokens: Tensor) -> Tensor:

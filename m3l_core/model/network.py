@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from m3l_core.model.config import NetworkConfig
 from m3l_core.model.decoder import AllMLPHead
 from m3l_core.model.encoder import LinearFusionEncoder
 from m3l_core.model.fusion import ModalityLayerNorm
 from m3l_core.model.upsampling import bilinear
+from m3l_core.network_config import NetworkConfig
 
 
 class LinearFusionSegFormer(nn.Module):

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from m3l_core.errors import BundleError
-from m3l_core.model.config import EncoderConfig, NetworkConfig
 from m3l_core.model.encoder_layouts import LAYOUTS, encoder_name
 from m3l_core.model.tensor_files import read_tensors
+from m3l_core.network_config import EncoderConfig, NetworkConfig
 
 # Stages 2-4 carry mask tokens that nothing reads.
 _UNUSED = re.compile(r"encoder\.patch_embed[2-4]\.mask_token|.*\.num_batches_tracked")

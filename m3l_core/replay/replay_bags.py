@@ -10,9 +10,9 @@ from pathlib import Path
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.datasets.bag_reader import open_bag
-from m3l_core.datasets.parallel import in_processes
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError
+from m3l_core.parallel import in_processes
 from m3l_core.replay.ground_truth import read_label_topic
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.preparation import PreparedBag

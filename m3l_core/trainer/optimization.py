@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from m3l_core.model.config import NetworkConfig
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.model.start_weights import StartWeights, load_start_weights
+from m3l_core.network_config import NetworkConfig
 from m3l_core.trainer.recipe import Optimizer, Recipe
 
 

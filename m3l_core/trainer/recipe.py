@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from m3l_core.errors import RecipeError
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import InputSide, Modalities
-from m3l_core.model.config import Encoder
+from m3l_core.network_config import Encoder
 from m3l_core.trainer.method import Method, Share, Strict
 from m3l_core.yaml_files import read_yaml
 

@@ -10,7 +10,7 @@ from m3l_core.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, BundleDescription, M
 from m3l_core.frames import ModelInput
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality, Modality
-from m3l_core.model.config import EncoderConfig, NetworkConfig
+from m3l_core.network_config import EncoderConfig, NetworkConfig
 
 CLASSES = ("floor", "wall", "chair", "clutter")
 COLORS = ((150, 120, 80), (120, 160, 190), (255, 220, 60), (128, 128, 128))

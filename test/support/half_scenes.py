@@ -17,7 +17,7 @@ from m3l_core.datasets.folder import Sample
 from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality, Modality
-from m3l_core.model.config import NetworkConfig
+from m3l_core.network_config import NetworkConfig
 
 COLOR_AND_DEPTH = (ColorModality(), DepthModality())
 IOU = {"color+depth": (1.0, 1.0), "color": (1.0, 1.0), "depth": (2 / 3, 1 / 2)}

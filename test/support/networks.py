@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from m3l_core.model.config import EncoderConfig, NetworkConfig
 from m3l_core.model.fusion import ModalityLayerNorm
 from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.network_config import EncoderConfig, NetworkConfig
 
 TINY = EncoderConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1))
 TINY_PVT = EncoderConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1), mlp_ratios=(8, 8, 4, 4))

@@ -30,11 +30,11 @@ from statistics import mean, stdev
 from m3l_core.annotation.selection import STRATEGIES, Choice, Strategy, choose_k_center, choose_randomly
 from m3l_core.command_line import positive, run
 from m3l_core.datasets.folder import Sample, read_index
-from m3l_core.datasets.parallel import in_processes
 from m3l_core.datasets.splits import split_by_recording
 from m3l_core.errors import M3LError, require
 from m3l_core.files import replacing_file
 from m3l_core.metrics import mm_robust
+from m3l_core.parallel import in_processes
 from m3l_core.trainer.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"

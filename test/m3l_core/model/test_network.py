@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: the extra 'train'")
 from support.networks import tiny_network  # noqa: E402
 
 from benchmarks.published_order import PublishedOrder  # noqa: E402
-from m3l_core.model.config import ENCODERS, NetworkConfig  # noqa: E402
 from m3l_core.model.network import LinearFusionSegFormer, upsample, winning_classes  # noqa: E402
+from m3l_core.network_config import ENCODERS, NetworkConfig  # noqa: E402
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 4])

@@ -28,10 +28,10 @@ from support.networks import (  # noqa: E402
 
 from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle  # noqa: E402
 from m3l_core.errors import BundleError, MissingPackageError  # noqa: E402
-from m3l_core.model.config import NetworkConfig  # noqa: E402
 from m3l_core.model.fusion import ModalityLayerNorm  # noqa: E402
 from m3l_core.model.network import LinearFusionSegFormer  # noqa: E402
 from m3l_core.model.start_weights import StartWeights, load_start_weights  # noqa: E402
+from m3l_core.network_config import NetworkConfig  # noqa: E402
 from m3l_core.shipped import shipped_bundle  # noqa: E402
 
 NVIDIA, M3L, APACHE = "NVIDIA Source Code License for SegFormer", "none given", "Apache-2.0"

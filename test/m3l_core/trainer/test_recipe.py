@@ -10,7 +10,7 @@ from support.rooms import METHODS, RECIPE, recipe, write_recipe
 
 from m3l_core.errors import RecipeError
 from m3l_core.modalities import DepthModality
-from m3l_core.model.config import EncoderConfig
+from m3l_core.network_config import EncoderConfig
 from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import load_recipe
 

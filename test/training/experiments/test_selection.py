@@ -15,8 +15,8 @@ pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
 import torch
 
 from m3l_core.bundle import BundleDescription, save_bundle
-from m3l_core.model.config import NetworkConfig
 from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.network_config import NetworkConfig
 from m3l_core.trainer.export import weights_of
 from m3l_core.trainer.recipe import load_recipe
 

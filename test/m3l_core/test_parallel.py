@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support.slow_work import wait
 
-from m3l_core.datasets.parallel import in_processes, in_threads
 from m3l_core.errors import DatasetError
+from m3l_core.parallel import in_processes, in_threads
 
 PROGRAM = """
 import sys
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from support.slow_work import wait_for_ever
 
-from m3l_core.datasets.parallel import in_processes
+from m3l_core.parallel import in_processes
 
 if __name__ == "__main__":
     list(in_processes(partial(wait_for_ever, Path(sys.argv[1])), [1, 2], 2, chunk=1))

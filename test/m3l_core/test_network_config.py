@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from m3l_core.model.config import ENCODERS, EncoderConfig, NetworkConfig
+from m3l_core.network_config import ENCODERS, EncoderConfig, NetworkConfig
 from m3l_core.shipped import shipped_bundle
 
 sizes = st.integers(1, 16)
