@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from m3l_core.bags.frame_sets import MODALITIES
+from m3l_core.bags.time_range import Moment, TimeRange, parse_moment
 from m3l_core.command_line import number_between, positive, run
 from m3l_core.datasets.bag_extraction import Extraction, extract_bags
-from m3l_core.datasets.bag_frames import MODALITIES
 from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.datasets.stored_bags import bag_name, extract_stored_bag
-from m3l_core.datasets.time_range import Moment, TimeRange, parse_moment
 from m3l_core.errors import DatasetError
 from m3l_core.fleet import spread
 from m3l_core.remote_files import Location, absolute, joined, location, make_folder

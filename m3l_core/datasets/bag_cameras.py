@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.bag_reader import Bag, deserialize
+from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.datasets.camera_model import CameraModel, camera_model
 from m3l_core.datasets.depth_registration import DepthRegistration
 from m3l_core.datasets.static_transforms import frame_name, read_static_transforms

@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.frame_sets import MODALITIES, BagFrames
+from m3l_core.bags.reader import Bag, deserialize, open_bag
 from m3l_core.datasets.bag_cameras import RecordedCameras, read_cameras
-from m3l_core.datasets.bag_frames import MODALITIES, BagFrames
-from m3l_core.datasets.bag_reader import Bag, deserialize, open_bag
 from m3l_core.datasets.extraction_source import AS_RECORDED, REGISTERED, begin
 from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask
 from m3l_core.datasets.frame_choice import changing, thinned

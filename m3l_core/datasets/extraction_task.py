@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m3l_core.datasets.bag_reader import open_bag
-from m3l_core.datasets.bag_topics import NONE, choose_topics
+from m3l_core.bags.reader import open_bag
+from m3l_core.bags.time_range import TimeRange
+from m3l_core.bags.topics import NONE, choose_topics
 from m3l_core.datasets.indexing import LABEL
-from m3l_core.datasets.time_range import TimeRange
 from m3l_core.errors import DatasetError
 from m3l_core.streaming.sync_config import SyncConfig
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.bag_frames import MODALITIES, RecordedFrame
+from m3l_core.bags.frame_sets import MODALITIES, RecordedFrame
 from m3l_core.datasets.depth_registration import DepthRegistration
 from m3l_core.datasets.frame_index import sha256
 from m3l_core.datasets.published import to_millimetres

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+from m3l_core.bags.frame_sets import MODALITIES, BagFrames
+from m3l_core.bags.reader import open_bag
+from m3l_core.bags.topics import choose_topics
 from m3l_core.bundle import BundleDescription
-from m3l_core.datasets.bag_frames import MODALITIES, BagFrames
-from m3l_core.datasets.bag_reader import open_bag
-from m3l_core.datasets.bag_topics import choose_topics
 from m3l_core.datasets.folder import evenly_spread, read_index, read_sample
 from m3l_core.errors import DatasetError
 from m3l_core.frames import Frame, FrameSet, ModelInput

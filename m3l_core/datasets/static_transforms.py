@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.bag_reader import Bag, deserialize
+from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.errors import DatasetError, ImageMessageError
 
 _TYPE, _TOPIC = "tf2_msgs/msg/TFMessage", "/tf_static"

@@ -10,7 +10,7 @@ from typing import Any
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.files import replacing_folder
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.overlay import overlay

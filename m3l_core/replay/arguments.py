@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from m3l_core.bags.topics import NONE
 from m3l_core.bundle import BundleDescription
 from m3l_core.command_line import number_between, whole_number
-from m3l_core.datasets.bag_topics import NONE
 from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.errors import DatasetError, require
 from m3l_core.remote_files import absolute, joined, location

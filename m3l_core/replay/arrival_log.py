@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from m3l_core.datasets.arrivals import Arrival
-from m3l_core.datasets.bag_frames import MODALITIES
+from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.errors import DatasetError
 from m3l_core.replay.timing import Delivery, delivery_of
 from m3l_core.streaming.stock_synchronizer import stock_sets

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.bag_reader import Bag, RecordedMessage, deserialize
+from m3l_core.bags.reader import Bag, RecordedMessage, deserialize
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.labels import IGNORE

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.preprocessing import metric_depth, resize
 from m3l_core.replay.faults import Share, SingleMessageFault

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.replay.faults import Fault, MessageFault, Run, Seconds, Share, SingleMessageFault, to_ns
 
 # Longer ones would have to hold the messages of so long a time in memory.

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from m3l_core.bags.reader import Bag, deserialize, open_bag
+from m3l_core.bags.topics import NONE, choose_topics
 from m3l_core.bundle import BundleDescription
 from m3l_core.datasets.bag_cameras import unregistered_depth
-from m3l_core.datasets.bag_reader import Bag, deserialize, open_bag
-from m3l_core.datasets.bag_topics import NONE, choose_topics
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.remote_files import Location

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
-from m3l_core.datasets.bag_frames import BagFrames, RecordedFrame
-from m3l_core.datasets.bag_reader import Bag
+from m3l_core.bags.arrivals import Arrival, Faults, no_faults
+from m3l_core.bags.frame_sets import BagFrames, RecordedFrame
+from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
 from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from m3l_core.bags.reader import open_bag
 from m3l_core.bundle import ModelBundle
-from m3l_core.datasets.bag_reader import open_bag
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError
 from m3l_core.parallel import in_processes

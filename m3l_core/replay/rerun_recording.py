@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from m3l_core.datasets.arrivals import Arrival
-from m3l_core.datasets.bag_frames import RecordedFrame
+from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.frame_sets import RecordedFrame
 from m3l_core.errors import require
 from m3l_core.files import replacing_file
 from m3l_core.frames import Frame, FrameSet, Segmentation

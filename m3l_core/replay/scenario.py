@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
-from m3l_core.datasets.arrivals import Arrival, Faults
+from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.errors import ScenarioError
 from m3l_core.replay.faults import Run
 from m3l_core.replay.image_faults import DepthHoles, DepthNoise, Exposure, Noisy, RandomMissing, Resolution

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.bundle import BundleDescription
-from m3l_core.datasets.arrivals import Arrival
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.streaming.modality_stream import ModalityReport
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.arrivals import Arrival
-from m3l_core.datasets.bag_frames import MODALITIES
+from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.replay.measures import LiveMeasures
 from m3l_core.segmenter import Segmenter

@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from m3l_core.datasets.arrivals import Faults, no_faults
-from m3l_core.datasets.bag_frames import BagFrames
-from m3l_core.datasets.bag_reader import Bag
+from m3l_core.bags.arrivals import Faults, no_faults
+from m3l_core.bags.frame_sets import BagFrames
+from m3l_core.bags.reader import Bag
 from m3l_core.replay.arguments import LiveOptions
 from m3l_core.replay.arrival_log import ArrivalLog
 from m3l_core.replay.comparisons import Comparisons, Moment

@@ -13,8 +13,8 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from sensor_msgs.msg import CompressedImage, Image
 
-from m3l_core.datasets.bag_reader import Bag
-from m3l_core.datasets.bag_topics import IMAGE
+from m3l_core.bags.reader import Bag
+from m3l_core.bags.topics import IMAGE
 from m3l_core.errors import M3LError
 from m3l_core.replay.replay import ReplaySettings
 from m3l_core.replay.replay_bags import EngineChoice

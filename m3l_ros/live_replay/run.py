@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.arrivals import Arrival, Faults
-from m3l_core.datasets.bag_reader import Bag
+from m3l_core.bags.arrivals import Arrival, Faults
+from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError, M3LError
 from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.comparisons import Comparisons

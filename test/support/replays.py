@@ -12,8 +12,8 @@ from support.bags import LABEL, SIZE, Recorded, frames, image, stamps
 from support.bundles import CLASSES, COLOR_AND_DEPTH, COLORS
 from support.engines import ConstantEngine
 
+from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.bundle import BundleDescription
-from m3l_core.datasets.arrivals import Arrival, Faults
 from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality

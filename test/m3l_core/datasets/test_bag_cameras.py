@@ -24,8 +24,8 @@ from support.two_cameras import (
     turned,
 )
 
+from m3l_core.bags.reader import open_bag
 from m3l_core.datasets.bag_cameras import RecordedCameras, read_cameras
-from m3l_core.datasets.bag_reader import open_bag
 from m3l_core.datasets.camera_model import CameraModel
 from m3l_core.errors import DatasetError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.bags import START_NS, Recorded, write_bag
 from support.two_cameras import COLOR_FRAME, DEPTH_FRAME, DEPTH_TO_COLOR, rig_links, static_transforms, turned
 
-from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.bags.reader import open_bag
 from m3l_core.datasets.static_transforms import StaticTransforms, read_static_transforms
 
 numbers = st.tuples(*[st.floats(-1.5, 1.5)] * 3)

@@ -26,8 +26,8 @@ from support.bags import (
 )
 from support.replays import InstantSegmenter, describe, replay_into
 
-from m3l_core.datasets.bag_frames import BagFrames
-from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.bags.frame_sets import BagFrames
+from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
 from m3l_core.overlay import overlay
 from m3l_core.replay.annotated_bag import CONFIDENCE, DIAGNOSTICS, LABEL_INFO, MASK, OVERLAY, annotated_bag

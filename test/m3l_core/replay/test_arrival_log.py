@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.errors import DatasetError
 from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
 from m3l_core.replay.timing import Delivery

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from support.bags import COLOR, DEPTH, SIZE, compressed, frames, jpeg, stamps, write_bag
 
-from m3l_core.datasets.bag_frames import BagFrames, RecordedFrame
-from m3l_core.datasets.bag_reader import open_bag
-from m3l_core.datasets.bag_topics import choose_topics
+from m3l_core.bags.frame_sets import BagFrames, RecordedFrame
+from m3l_core.bags.reader import open_bag
+from m3l_core.bags.topics import choose_topics
 from m3l_core.frames import FrameSet
 from m3l_core.replay.scenario import Scenario, load_scenario, shipped_scenarios
 from m3l_core.shipped import shipped_recording

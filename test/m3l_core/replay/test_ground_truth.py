@@ -11,7 +11,7 @@ from rosbags.rosbag2 import CompressionMode
 from support.bags import LABEL, START_NS, Recorded, break_chunk, ids, image, png, rgb, stamps, write_bag
 from support.recordings import write_sequence
 
-from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.bags.reader import open_bag
 from m3l_core.datasets.frame_index import FrameIndex
 from m3l_core.errors import DatasetError
 from m3l_core.replay.ground_truth import check_label_files, find_label_files, read_label_topic

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from m3l_core.datasets.arrivals import Arrival, Edit
+from m3l_core.bags.arrivals import Arrival, Edit
 from m3l_core.preprocessing import metric_depth
 from m3l_core.replay.faults import Fault, Run
 from m3l_core.replay.scenario import AnyFault

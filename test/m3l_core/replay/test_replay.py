@@ -30,8 +30,8 @@ from support.bags import (
 )
 from support.replays import InstantSegmenter, without
 
-from m3l_core.datasets.arrivals import Arrival, Faults
-from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.bags.arrivals import Arrival, Faults
+from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.modalities import ColorModality

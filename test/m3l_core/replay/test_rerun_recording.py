@@ -27,8 +27,8 @@ from support.bags import (
 )
 from support.replays import InstantSegmenter, describe, replay_into
 
-from m3l_core.datasets.bag_frames import BagFrames
-from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.bags.frame_sets import BagFrames
+from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError, MissingPackageError
 from m3l_core.replay.rerun_recording import CLOCK, STAMP, rerun_recording
 from m3l_core.replay.sinks import RunInfo

@@ -14,7 +14,7 @@ from support.bags import START_NS, compressed, compressed_depth, jpeg, millimetr
 from support.bags import image as recorded_image
 from support.replays import describe
 
-from m3l_core.datasets.arrivals import Arrival, Edit
+from m3l_core.bags.arrivals import Arrival, Edit
 from m3l_core.replay import ros_messages
 from m3l_core.replay.ros_messages import as_arrived, diagnostics, header, image, label_info, message_types, status
 from m3l_core.streaming.frame_decoding import decode_frame

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.errors import M3LError, ScenarioError
 from m3l_core.evaluation.conditions import NOISE_LEVELS, ZERO_RATES
 from m3l_core.replay import scenario as scenario_module

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from support.bags import MS, SIZE, START_NS, image, millimetres, rgb
 from support.replays import InstantSegmenter
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 from m3l_core.frames import FrameSet
 from m3l_core.replay.measures import LiveMeasures
 from m3l_core.streaming.frame_decoding import decode_frame

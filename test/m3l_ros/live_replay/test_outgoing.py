@@ -27,8 +27,8 @@ from support.bags import (
     write_bag,
 )
 
-from m3l_core.datasets.arrivals import Arrival
-from m3l_core.datasets.bag_reader import open_bag
+from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.reader import open_bag
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_ros.live_replay.outgoing import as_published, pack, readable_messages
 

@@ -35,10 +35,10 @@ from support.bags import (
 )
 from support.replays import InstantSegmenter, describe, labelled_frames
 
+from m3l_core.bags.frame_sets import BagFrames
+from m3l_core.bags.reader import RecordedMessage, deserialize, open_bag
+from m3l_core.bags.topics import choose_topics
 from m3l_core.datasets.bag_extraction import extract_bag
-from m3l_core.datasets.bag_frames import BagFrames
-from m3l_core.datasets.bag_reader import RecordedMessage, deserialize, open_bag
-from m3l_core.datasets.bag_topics import choose_topics
 from m3l_core.datasets.extraction_task import ExtractionSettings, prepare_extraction
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import FrameSet

@@ -27,8 +27,8 @@ from support.bags import (
     stamps,
 )
 
-from m3l_core.datasets.bag_frames import BagFrames, RecordedFrame
-from m3l_core.datasets.bag_reader import RecordedMessage
+from m3l_core.bags.frame_sets import BagFrames, RecordedFrame
+from m3l_core.bags.reader import RecordedMessage
 from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
 from m3l_core.streaming.sync_config import SyncConfig

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.arrivals import Arrival, Faults, no_faults
-from m3l_core.datasets.bag_reader import Bag, deserialize
+from m3l_core.bags.arrivals import Arrival, Faults, no_faults
+from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.frame_decoding import decode_frame

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from m3l_core.datasets.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival
 
 _AROUND_NS = 10_000_000_000
 """So much is read around a part: the synchronizer waits less, and 30 frames, which is as far as the health checks look

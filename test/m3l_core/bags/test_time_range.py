@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from support.bags import MS, PERIOD_NS, START_NS, stamps
 
-from m3l_core.datasets.arrivals import Arrival
-from m3l_core.datasets.time_range import Moment, TimeRange, parse_moment
+from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.time_range import Moment, TimeRange, parse_moment
 
 S = 1000 * MS
 

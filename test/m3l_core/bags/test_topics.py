@@ -7,7 +7,7 @@ import re
 import pytest
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, TopicInfo
 
-from m3l_core.datasets.bag_topics import COMPRESSED_IMAGE, IMAGE, NONE, choose_topics
+from m3l_core.bags.topics import COMPRESSED_IMAGE, IMAGE, NONE, choose_topics
 from m3l_core.errors import DatasetError
 
 GUESS = {"color": None, "depth": None}

@@ -29,7 +29,7 @@ from support.bags import (
     write_bag,
 )
 
-from m3l_core.datasets.bag_reader import RecordedMessage, deserialize, open_bag
+from m3l_core.bags.reader import RecordedMessage, deserialize, open_bag
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
 
