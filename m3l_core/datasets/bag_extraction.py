@@ -21,7 +21,6 @@ from typing import Any
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bags.frame_sets import MODALITIES, BagFrames
 from m3l_core.bags.reader import Bag, deserialize, open_bag
-from m3l_core.datasets.bag_cameras import RecordedCameras, read_cameras
 from m3l_core.datasets.extraction_source import AS_RECORDED, REGISTERED, begin
 from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask
 from m3l_core.datasets.frame_choice import changing, thinned
@@ -31,6 +30,7 @@ from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import FrameSet
 from m3l_core.parallel import in_processes, in_threads
+from m3l_core.registration.cameras import RecordedCameras, read_cameras
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
 
 _OUTSIDE = "outside of the time range"

@@ -10,9 +10,9 @@ from pathlib import Path
 from m3l_core.bags.reader import Bag, deserialize, open_bag
 from m3l_core.bags.topics import NONE, choose_topics
 from m3l_core.bundle import BundleDescription
-from m3l_core.datasets.bag_cameras import unregistered_depth
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.registration.cameras import unregistered_depth
 from m3l_core.remote_files import Location
 from m3l_core.replay.comparisons import pixels
 from m3l_core.replay.ground_truth import check_label_files, find_label_files

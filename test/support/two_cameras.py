@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from support.bags import MS, STORE, Recorded, image, stamps
 
-from m3l_core.datasets.camera_model import CameraModel
+from m3l_core.registration.camera_model import CameraModel
 
 COLOR_TOPIC, COLOR_FRAME = "/rig/color/image_raw", "rig_color_optical_frame"
 DEPTH_TOPIC, DEPTH_FRAME = "/rig/depth/image_raw", "rig_depth_optical_frame"

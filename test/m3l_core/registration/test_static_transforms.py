@@ -12,7 +12,7 @@ from support.bags import START_NS, Recorded, write_bag
 from support.two_cameras import COLOR_FRAME, DEPTH_FRAME, DEPTH_TO_COLOR, rig_links, static_transforms, turned
 
 from m3l_core.bags.reader import open_bag
-from m3l_core.datasets.static_transforms import StaticTransforms, read_static_transforms
+from m3l_core.registration.static_transforms import StaticTransforms, read_static_transforms
 
 numbers = st.tuples(*[st.floats(-1.5, 1.5)] * 3)
 A, B, C = turned((0.1, 0.2, 0.3), (1, 2, 3)), turned((-0.4, 0, 0.2), (0, 0.5, 0)), turned((0, 1.0, 0), (0.2, 0, 0))

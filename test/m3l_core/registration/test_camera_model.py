@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.bags import STORE
 from support.two_cameras import camera_info, pinhole, turned
 
-from m3l_core.datasets.camera_model import CameraModel, camera_model
 from m3l_core.errors import ImageMessageError
+from m3l_core.registration.camera_model import CameraModel, camera_model
 
 SIZE = (96, 128)
 MATRIX = np.array([[100.0, 0, 60], [0, 110.0, 50], [0, 0, 1]])

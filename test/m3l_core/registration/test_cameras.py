@@ -25,9 +25,9 @@ from support.two_cameras import (
 )
 
 from m3l_core.bags.reader import open_bag
-from m3l_core.datasets.bag_cameras import RecordedCameras, read_cameras
-from m3l_core.datasets.camera_model import CameraModel
 from m3l_core.errors import DatasetError
+from m3l_core.registration.camera_model import CameraModel
+from m3l_core.registration.cameras import RecordedCameras, read_cameras
 
 TOPICS = {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC}
 INFO = {"color": "/rig/color/camera_info", "depth": "/rig/depth/camera_info"}

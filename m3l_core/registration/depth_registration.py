@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.camera_model import CameraModel
+from m3l_core.registration.camera_model import CameraModel
 
 _OVERLAP = 1.2
 """By how much the patch of a pixel is larger than the pixel: on a slanted surface patches would leave cracks between

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from support.two_cameras import COLOR, DEPTH, DEPTH_TO_COLOR, look, pinhole, turned
 
-from m3l_core.datasets.camera_model import CameraModel
-from m3l_core.datasets.depth_registration import DepthRegistration
+from m3l_core.registration.camera_model import CameraModel
+from m3l_core.registration.depth_registration import DepthRegistration
 
 SIZE = (24, 32)
 PINHOLE = pinhole(SIZE, 30.0)

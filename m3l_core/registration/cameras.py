@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.reader import Bag, deserialize
-from m3l_core.datasets.camera_model import CameraModel, camera_model
-from m3l_core.datasets.depth_registration import DepthRegistration
-from m3l_core.datasets.static_transforms import frame_name, read_static_transforms
 from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.registration.camera_model import CameraModel, camera_model
+from m3l_core.registration.depth_registration import DepthRegistration
+from m3l_core.registration.static_transforms import frame_name, read_static_transforms
 from m3l_core.streaming.frame_decoding import decode_frame
 
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"

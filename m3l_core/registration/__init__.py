@@ -1,0 +1,1 @@
+"""Depth of one camera as another one sees it."""
