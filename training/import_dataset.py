@@ -20,8 +20,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from m3l_core.command_line import positive, run
-from m3l_core.datasets.frame_writer import Shape
-from m3l_core.datasets.importing import IMPORTERS, LABELS_FILE, Imported, read_published, write_folder
+from m3l_core.published.frame_writer import Shape
+from m3l_core.published.importing import IMPORTERS, LABELS_FILE, Imported, read_published, write_folder
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from m3l_core.annotation.frame_list import enter_labels
 from m3l_core.annotation.frame_names import FrameFinder, picture
 from m3l_core.datasets.folder import Sample, read_image
 from m3l_core.datasets.indexing import LABEL
-from m3l_core.datasets.published import read_pixels
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.labels import IGNORE, LabelSet
+from m3l_core.published.layout import read_pixels
 
 _MOST_TOLD = 10
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from m3l_core.bags.frame_sets import MODALITIES, RecordedFrame
 from m3l_core.datasets.frame_index import sha256
-from m3l_core.datasets.published import to_millimetres
 from m3l_core.errors import ImageMessageError
 from m3l_core.files import replacing_file
 from m3l_core.frames import Frame, FrameSet
+from m3l_core.published.layout import to_millimetres
 from m3l_core.registration.depth_registration import DepthRegistration
 
 _PNG_HEAD = b"\x89PNG"

@@ -15,8 +15,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from m3l_core.bags.arrivals import Arrival
-from m3l_core.datasets.published import to_millimetres
 from m3l_core.labels import LabelSet
+from m3l_core.published.layout import to_millimetres
 from m3l_core.streaming.frame_decoding import decode_frame
 
 # The fields of vision_msgs 4, which are not among the library's types.

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, Picture, PublishedSet, read_color, read_pixels, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality
+from m3l_core.published.layout import Frame, Picture, PublishedSet, read_color, read_pixels, wrong_layout
 
 _COLORS = {
     "Building": (70, 70, 70),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from support.published import random_color, read, write
 
-from m3l_core.datasets.frame_writer import Shape
-from m3l_core.datasets.importing import read_published, write_folder
-from m3l_core.datasets.isprs import LABELS, POTSDAM, VAIHINGEN, read_label
 from m3l_core.errors import DatasetError
+from m3l_core.published.frame_writer import Shape
+from m3l_core.published.importing import read_published, write_folder
+from m3l_core.published.isprs import LABELS, POTSDAM, VAIHINGEN, read_label
 
 SIZE = (20, 30)
 WHITE, BLUE, BLACK = (255, 255, 255), (0, 0, 255), (0, 0, 0)

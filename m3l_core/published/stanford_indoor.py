@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, PublishedSet, read_pixels, read_uint16, to_millimetres, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
+from m3l_core.published.layout import Frame, PublishedSet, read_pixels, read_uint16, to_millimetres, wrong_layout
 
 LABELS = LabelSet(
     classes=(

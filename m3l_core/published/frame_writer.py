@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, Picture, read_color
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, HeightModality, Modality
 from m3l_core.preprocessing import resize
+from m3l_core.published.layout import Frame, Picture, read_color
 
 LABEL = "label"
 # Published grids of heights are now and then a row or a column short.

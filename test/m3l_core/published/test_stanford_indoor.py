@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from support.published import random_color, read, write, write_stanford
 
-from m3l_core.datasets.frame_writer import Shape
-from m3l_core.datasets.importing import read_published, write_folder
-from m3l_core.datasets.stanford_indoor import LABELS, read_depth, read_semantic
 from m3l_core.errors import DatasetError
+from m3l_core.published.frame_writer import Shape
+from m3l_core.published.importing import read_published, write_folder
+from m3l_core.published.stanford_indoor import LABELS, read_depth, read_semantic
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from support.published import random_color, read, write
 
-from m3l_core.datasets.deliver import LABELS, read_semantic
 from m3l_core.datasets.folder import parse_index, read_sample
-from m3l_core.datasets.frame_writer import Shape
-from m3l_core.datasets.importing import read_published, write_folder
 from m3l_core.errors import DatasetError
+from m3l_core.published.deliver import LABELS, read_semantic
+from m3l_core.published.frame_writer import Shape
+from m3l_core.published.importing import read_published, write_folder
 
 SCENES = (
     "cloud/train/MAP_1_point2",

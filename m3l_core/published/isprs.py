@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, Picture, PublishedSet, read_color, read_surface, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, HeightModality
+from m3l_core.published.layout import Frame, Picture, PublishedSet, read_color, read_surface, wrong_layout
 
 LABELS = LabelSet(
     classes=(

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.datasets.published import Frame, PublishedSet, read_uint16, wrong_layout
 from m3l_core.errors import DatasetError, require
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
+from m3l_core.published.layout import Frame, PublishedSet, read_uint16, wrong_layout
 
 NAMES = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from support.published import Pixels, random_color, read, write, write_stanford
 
 from m3l_core.datasets.folder import read_index, read_sample
-from m3l_core.datasets.frame_writer import Shape, tile_starts, write_frame
-from m3l_core.datasets.importing import IMPORTERS, LABELS_FILE, read_published, write_folder
-from m3l_core.datasets.published import Frame, PublishedSet, read_color, read_surface, to_millimetres
-from m3l_core.datasets.stanford_indoor import LABELS
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
+from m3l_core.published.frame_writer import Shape, tile_starts, write_frame
+from m3l_core.published.importing import IMPORTERS, LABELS_FILE, read_published, write_folder
+from m3l_core.published.layout import Frame, PublishedSet, read_color, read_surface, to_millimetres
+from m3l_core.published.stanford_indoor import LABELS
 
 SIZE = (6, 8)
 MODALITIES = (ColorModality(), DepthModality(), HeightModality())
@@ -176,7 +176,7 @@ def test_a_full_disk_is_no_broken_frame(
             raise OSError(28, "No space left on device")
         return replacing_file(path)  # type: ignore[return-value]
 
-    monkeypatch.setattr("m3l_core.datasets.frame_writer.replacing_file", full)
+    monkeypatch.setattr("m3l_core.published.frame_writer.replacing_file", full)
     with pytest.raises(DatasetError, match=r"out cannot be written: .*No space left.*the same command goes on"):
         write_folder(published, tmp_path / "out", Shape(), skip_broken=True)
 

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.datasets.coco_masks import draw_segmentation
-from m3l_core.datasets.published import Frame, Picture, PublishedSet, read_color, read_surface, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, HeightModality
+from m3l_core.published.layout import Frame, Picture, PublishedSet, read_color, read_surface, wrong_layout
 
 LABELS = LabelSet(
     classes=(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from support.published import random_color, read, write
 
-from m3l_core.datasets.frame_writer import Shape
-from m3l_core.datasets.importing import read_published, write_folder
-from m3l_core.datasets.sun_rgbd import LABELS, PLACES, SEGMENTATION, SPLITS, read_depth, read_label
 from m3l_core.errors import DatasetError
+from m3l_core.published.frame_writer import Shape
+from m3l_core.published.importing import read_published, write_folder
+from m3l_core.published.sun_rgbd import LABELS, PLACES, SEGMENTATION, SPLITS, read_depth, read_label
 
 scipy_io = pytest.importorskip("scipy.io", reason="needs scipy: pip install 'm3l_ros[datasets]'")
 h5py = pytest.importorskip("h5py", reason="needs h5py: pip install 'm3l_ros[datasets]'")

@@ -17,20 +17,20 @@ from pathlib import Path
 
 import yaml
 
-from m3l_core.datasets.frame_writer import Entry, Shape, write_frame
-from m3l_core.datasets.published import Frame, PublishedSet, wrong_layout
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.modalities import Modality
 from m3l_core.parallel import in_processes
+from m3l_core.published.frame_writer import Entry, Shape, write_frame
+from m3l_core.published.layout import Frame, PublishedSet, wrong_layout
 
 IMPORTERS = {
-    "deliver": "m3l_core.datasets.deliver:read_layout",
-    "dfc2023": "m3l_core.datasets.dfc2023:read_layout",
-    "potsdam": "m3l_core.datasets.isprs:read_potsdam",
-    "stanford_indoor": "m3l_core.datasets.stanford_indoor:read_layout",
-    "sun_rgbd": "m3l_core.datasets.sun_rgbd:read_layout",
-    "vaihingen": "m3l_core.datasets.isprs:read_vaihingen",
+    "deliver": "m3l_core.published.deliver:read_layout",
+    "dfc2023": "m3l_core.published.dfc2023:read_layout",
+    "potsdam": "m3l_core.published.isprs:read_potsdam",
+    "stanford_indoor": "m3l_core.published.stanford_indoor:read_layout",
+    "sun_rgbd": "m3l_core.published.sun_rgbd:read_layout",
+    "vaihingen": "m3l_core.published.isprs:read_vaihingen",
 }
 """Published set -> function of its root folder that checks the layout and gives a ``PublishedSet``."""
 
