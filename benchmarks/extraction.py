@@ -28,8 +28,8 @@ from rosbags.typesys import Stores, get_typestore
 from benchmarks.process_memory import peak_memory_mib
 from benchmarks.replay import DISTINCT, RATE_HZ, SIZE, SMALL, START_NS, encoded, in_its_own_process
 from m3l_core.bags.reader import RecordedMessage, deserialize, open_bag
-from m3l_core.datasets.bag_extraction import extract_bag
-from m3l_core.datasets.extraction_task import ExtractionTask, prepare_extraction
+from m3l_core.extraction.extraction import extract_bag
+from m3l_core.extraction.task import ExtractionTask, prepare_extraction
 from m3l_core.parallel import in_threads
 from m3l_core.streaming.frame_decoding import decode_frame
 

@@ -26,10 +26,10 @@ from rich.table import Table
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.bags.time_range import Moment, TimeRange, parse_moment
 from m3l_core.command_line import number_between, positive, run
-from m3l_core.datasets.bag_extraction import Extraction, extract_bags
-from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask, prepare_extraction
-from m3l_core.datasets.stored_bags import bag_name, extract_stored_bag
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.extraction import Extraction, extract_bags
+from m3l_core.extraction.stored_bags import bag_name, extract_stored_bag
+from m3l_core.extraction.task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.fleet import spread
 from m3l_core.remote_files import Location, absolute, joined, location, make_folder
 from m3l_core.streaming.sync_config import SyncConfig

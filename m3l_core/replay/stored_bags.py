@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from m3l_core.bundle import BundleDescription
-from m3l_core.datasets.stored_bags import bag_name
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.stored_bags import bag_name
 from m3l_core.fleet import spread
 from m3l_core.remote_files import Location, cached_copy, local_copy, local_folder
 from m3l_core.replay.preparation import PreparedBag, prepare_bag

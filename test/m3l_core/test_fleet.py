@@ -19,9 +19,9 @@ from support.bags import LABEL, break_chunk, frames, write_bag
 from support.fleet_work import mishap, wait_in_turn, work_on
 from support.replays import InstantSegmenter, describe, labelled_frames
 
-from m3l_core.datasets.extraction_task import ExtractionSettings
-from m3l_core.datasets.stored_bags import extract_stored_bag
 from m3l_core.errors import DatasetError, MissingPackageError
+from m3l_core.extraction.stored_bags import extract_stored_bag
+from m3l_core.extraction.task import ExtractionSettings
 from m3l_core.fleet import on_ray, spread
 from m3l_core.replay import command
 from m3l_core.replay.annotated_bag import annotated_bag

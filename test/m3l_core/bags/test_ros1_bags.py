@@ -38,9 +38,9 @@ from support.replays import InstantSegmenter, describe, labelled_frames
 from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import RecordedMessage, deserialize, open_bag
 from m3l_core.bags.topics import choose_topics
-from m3l_core.datasets.bag_extraction import extract_bag
-from m3l_core.datasets.extraction_task import ExtractionSettings, prepare_extraction
 from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.extraction.extraction import extract_bag
+from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.frames import FrameSet
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings

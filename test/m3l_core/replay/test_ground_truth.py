@@ -12,8 +12,8 @@ from support.bags import LABEL, START_NS, Recorded, break_chunk, ids, image, png
 from support.recordings import write_sequence
 
 from m3l_core.bags.reader import open_bag
-from m3l_core.datasets.frame_index import FrameIndex
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.frame_index import FrameIndex
 from m3l_core.replay.ground_truth import check_label_files, find_label_files, read_label_topic
 from m3l_core.replay.label_images import LabelStore
 

@@ -10,10 +10,10 @@ from rosbags.rosbag2 import CompressionMode
 from support.bags import LABEL, break_chunk, frames, ids, png, stamps, write_bag
 from support.replays import labelled_frames
 
-from m3l_core.datasets.bag_extraction import extract_bag
-from m3l_core.datasets.extraction_task import ExtractionSettings, prepare_extraction
-from m3l_core.datasets.stored_bags import StoredExtraction, bag_name, extract_stored_bag
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.extraction import extract_bag
+from m3l_core.extraction.stored_bags import StoredExtraction, bag_name, extract_stored_bag
+from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.remote_files import Location
 
 pytest.importorskip("fsspec", reason="needs fsspec: pip install 'm3l_ros[fleet]'")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.bags import START_NS, stamps
 
-from m3l_core.datasets.frame_choice import changing, thinned
+from m3l_core.extraction.frame_choice import changing, thinned
 from m3l_core.frames import Frame, FrameSet
 
 SIZE = (96, 128)

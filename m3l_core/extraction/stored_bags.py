@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from m3l_core.datasets.bag_extraction import Extraction, extract_bag
-from m3l_core.datasets.extraction_task import ExtractionSettings, prepare_extraction
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.extraction import Extraction, extract_bag
+from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.remote_files import Location, joined, local_copy, local_folder
 
 _FILES = (".bag", ".mcap", ".db3", ".zstd")

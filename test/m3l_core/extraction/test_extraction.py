@@ -52,14 +52,14 @@ from support.two_cameras import (
 
 from m3l_core.bags.reader import deserialize, open_bag
 from m3l_core.bags.time_range import Moment, TimeRange
-from m3l_core.datasets import frame_set_files
-from m3l_core.datasets.bag_extraction import Extraction, extract_bag, extract_bags
-from m3l_core.datasets.extraction_source import SOURCE_FILE
-from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.datasets.folder import read_image, read_index, read_sample
-from m3l_core.datasets.frame_index import INDEX_FILE
 from m3l_core.datasets.indexing import draw_validation, read_recordings, write_indexes
 from m3l_core.errors import DatasetError
+from m3l_core.extraction import frame_set_files
+from m3l_core.extraction.extraction import Extraction, extract_bag, extract_bags
+from m3l_core.extraction.frame_index import INDEX_FILE
+from m3l_core.extraction.source import SOURCE_FILE
+from m3l_core.extraction.task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 
 TOPICS = {"color": COLOR, "depth": DEPTH}

@@ -21,13 +21,13 @@ from typing import Any
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bags.frame_sets import MODALITIES, BagFrames
 from m3l_core.bags.reader import Bag, deserialize, open_bag
-from m3l_core.datasets.extraction_source import AS_RECORDED, REGISTERED, begin
-from m3l_core.datasets.extraction_task import ExtractionSettings, ExtractionTask
-from m3l_core.datasets.frame_choice import changing, thinned
-from m3l_core.datasets.frame_index import FrameIndex
-from m3l_core.datasets.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.extraction.frame_choice import changing, thinned
+from m3l_core.extraction.frame_index import FrameIndex
+from m3l_core.extraction.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
+from m3l_core.extraction.source import AS_RECORDED, REGISTERED, begin
+from m3l_core.extraction.task import ExtractionSettings, ExtractionTask
 from m3l_core.frames import FrameSet
 from m3l_core.parallel import in_processes, in_threads
 from m3l_core.registration.cameras import RecordedCameras, read_cameras

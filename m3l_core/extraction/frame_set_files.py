@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.frame_sets import MODALITIES, RecordedFrame
-from m3l_core.datasets.frame_index import sha256
 from m3l_core.errors import ImageMessageError
+from m3l_core.extraction.frame_index import sha256
 from m3l_core.files import replacing_file
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.published.layout import to_millimetres

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from m3l_core.datasets.folder import read_index
-from m3l_core.datasets.frame_index import INDEX_FILE, FrameIndex, read_entries, sha256
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.frame_index import INDEX_FILE, FrameIndex, read_entries, sha256
 
 
 def entry(folder: Path, stamp_ns: int, content: bytes = b"jpeg") -> dict[str, Any]:

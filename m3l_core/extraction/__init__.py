@@ -1,0 +1,1 @@
+"""Recordings to folders of training data."""
