@@ -23,11 +23,11 @@ from rich.progress import Progress
 
 from m3l_core.command_line import positive, run
 from m3l_core.datasets.folder import parse_index
-from m3l_core.datasets.inspection import inspect_index, load_task
-from m3l_core.datasets.inspection_report import tables
-from m3l_core.datasets.sample_sheet import draw_sheet
-from m3l_core.datasets.tally import Task
 from m3l_core.files import replacing_file
+from m3l_core.inspection.inspection import inspect_index, load_task
+from m3l_core.inspection.report import tables
+from m3l_core.inspection.sample_sheet import draw_sheet
+from m3l_core.inspection.tally import Task
 from m3l_core.published.importing import LABELS_FILE
 from m3l_core.reporting.output_folder import probe_folder, writing_to
 from m3l_core.trainer.recipe import load_recipe

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from m3l_core.annotation.frame_list import root_of
 from m3l_core.bundle import BundleDescription
-from m3l_core.datasets.inspection import load_task
 from m3l_core.errors import DatasetError
+from m3l_core.inspection.inspection import load_task
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import Modality
 from m3l_core.published.importing import LABELS_FILE

@@ -19,11 +19,11 @@ from support.published import random_color, read, write
 from support.rooms import RECIPE, SIZE, write_rooms
 
 from m3l_core.datasets.folder import parse_index
-from m3l_core.datasets.inspection import inspect_index, load_task
-from m3l_core.datasets.inspection_report import tables
-from m3l_core.datasets.sample_sheet import CELL, draw_sheet
-from m3l_core.datasets.tally import Distances, Task
 from m3l_core.errors import DatasetError
+from m3l_core.inspection.inspection import inspect_index, load_task
+from m3l_core.inspection.report import tables
+from m3l_core.inspection.sample_sheet import CELL, draw_sheet
+from m3l_core.inspection.tally import Distances, Task
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
 

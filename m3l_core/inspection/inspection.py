@@ -12,8 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from m3l_core.datasets.folder import Sample, parse_index
-from m3l_core.datasets.tally import Distances, Tally, Task
 from m3l_core.errors import DatasetError
+from m3l_core.inspection.tally import Distances, Tally, Task
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import DepthModality, Modality
 from m3l_core.parallel import in_processes
