@@ -24,9 +24,9 @@ from m3l_core.command_line import positive, run
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
-from m3l_core.engines.quantization import quantize
-from m3l_core.engines.quantization_check import INT8_GRAPH, Comparison, accept, subset_miou
 from m3l_core.evaluation.robustness import labelled_samples
+from m3l_core.quantization.check import INT8_GRAPH, Comparison, accept, subset_miou
+from m3l_core.quantization.quantization import quantize
 
 _Item = TypeVar("_Item")
 

@@ -105,7 +105,7 @@ def test_a_quantized_graph_becomes_an_engine(
     trt: Any, exported_bundle: Path, tmp_path: Path, timing_cache: Path
 ) -> None:
     pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[onnxruntime]'")
-    from m3l_core.engines.quantization import quantize
+    from m3l_core.quantization.quantization import quantize
 
     bundle = ModelBundle.load(shutil.copytree(exported_bundle, tmp_path / "bundle"))
     bundle = bundle.add_graph(quantize(bundle, noise()), "model.int8.onnx")

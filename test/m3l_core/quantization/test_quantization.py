@@ -17,11 +17,11 @@ from m3l_core.bundle import ModelBundle
 from m3l_core.datasets.folder import Sample, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
-from m3l_core.engines.quantization import quantize
-from m3l_core.engines.quantization_check import INT8_GRAPH, MOST_LOST, Comparison, accept, subset_miou
 from m3l_core.errors import BundleError, DatasetError, EngineError, MissingPackageError
 from m3l_core.frames import ModelInput
 from m3l_core.metrics import subset_key, subsets
+from m3l_core.quantization.check import INT8_GRAPH, MOST_LOST, Comparison, accept, subset_miou
+from m3l_core.quantization.quantization import quantize
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'm3l_ros[train]'")
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[onnxruntime]'")
