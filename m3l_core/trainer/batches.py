@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from m3l_core.datasets.augmentation import View
-from m3l_core.datasets.disturbances import add_noise, disturb, jitter, random_box
 from m3l_core.datasets.folder import Sample, read_sample
 from m3l_core.errors import M3LError, RecipeError
 from m3l_core.labels import IGNORE
 from m3l_core.preprocessing import normalize
+from m3l_core.trainer.augmentation import View
 from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.disturbances import add_noise, disturb, jitter, random_box
 from m3l_core.trainer.masking import draw_present, draw_tokens
 from m3l_core.trainer.recipe import Phase, Recipe
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from m3l_core.datasets.augmentation import no_measurement
 from m3l_core.modalities import ColorModality, DepthModality, Modality
 from m3l_core.preprocessing import metric_depth
+from m3l_core.trainer.augmentation import no_measurement
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m3l_core.datasets.disturbances import StrongView, add_noise, disturb, jitter, random_box
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
 from m3l_core.preprocessing import normalize
+from m3l_core.trainer.disturbances import StrongView, add_noise, disturb, jitter, random_box
 
 COLOR, DEPTH, HEIGHT = ColorModality(), DepthModality(), HeightModality()
 SIZE = (40, 60)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m3l_core.datasets.augmentation import View
 from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
 from m3l_core.preprocessing import normalize
+from m3l_core.trainer.augmentation import View
 
 SIZE = (40, 60)
 ROWS, COLUMNS = np.mgrid[: SIZE[0], : SIZE[1]]
