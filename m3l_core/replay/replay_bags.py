@@ -13,11 +13,11 @@ from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError
 from m3l_core.parallel import in_processes
+from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.ground_truth import read_label_topic
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
-from m3l_core.replay.scenario import Scenario
 from m3l_core.replay.sinks import OpenSink, RunInfo
 from m3l_core.segmenter import Segmenter
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.errors import ScenarioError
-from m3l_core.replay.faults import Run
-from m3l_core.replay.image_faults import DepthHoles, DepthNoise, Exposure, Noisy, RandomMissing, Resolution
-from m3l_core.replay.message_faults import (
+from m3l_core.replay.faults.fault import Run
+from m3l_core.replay.faults.image_faults import DepthHoles, DepthNoise, Exposure, Noisy, RandomMissing, Resolution
+from m3l_core.replay.faults.message_faults import (
     BagLoop,
     ClockOffset,
     Delay,

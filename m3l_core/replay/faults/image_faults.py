@@ -20,7 +20,7 @@ from pydantic import Field
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.preprocessing import metric_depth, resize
-from m3l_core.replay.faults import Share, SingleMessageFault
+from m3l_core.replay.faults.fault import Share, SingleMessageFault
 
 _HOLE_CELLS = (12, 16)
 """Holes are blobs of about this share of the image's height and width, as dark or shiny things cause them."""

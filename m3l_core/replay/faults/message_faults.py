@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from m3l_core.bags.arrivals import Arrival
-from m3l_core.replay.faults import Fault, MessageFault, Run, Seconds, Share, SingleMessageFault, to_ns
+from m3l_core.replay.faults.fault import Fault, MessageFault, Run, Seconds, Share, SingleMessageFault, to_ns
 
 # Longer ones would have to hold the messages of so long a time in memory.
 _Delay = Annotated[float, Field(ge=0, le=5)]

@@ -10,8 +10,8 @@ import pytest
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.errors import M3LError, ScenarioError
 from m3l_core.evaluation.conditions import NOISE_LEVELS, ZERO_RATES
-from m3l_core.replay import scenario as scenario_module
-from m3l_core.replay.scenario import GROUPS, Scenario, load_scenario, load_scenarios, shipped_scenarios
+from m3l_core.replay.faults.fault import scenario as scenario_module
+from m3l_core.replay.faults.scenario import GROUPS, Scenario, load_scenario, load_scenarios, shipped_scenarios
 
 FOLDER = Path(__file__).parents[3] / "config" / "scenarios"
 NAMES = {"none", "no_color", "no_depth", "intermittent", "degraded", *GROUPS["rmm"], *GROUPS["nm"]}

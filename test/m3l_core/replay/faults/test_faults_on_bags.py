@@ -16,7 +16,7 @@ from m3l_core.bags.frame_sets import BagFrames, RecordedFrame
 from m3l_core.bags.reader import open_bag
 from m3l_core.bags.topics import choose_topics
 from m3l_core.frames import FrameSet
-from m3l_core.replay.scenario import Scenario, load_scenario, shipped_scenarios
+from m3l_core.replay.faults.scenario import Scenario, load_scenario, shipped_scenarios
 from m3l_core.shipped import shipped_recording
 
 TOPICS = {"color": COLOR, "depth": DEPTH}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from m3l_core.bags.arrivals import Arrival
-from m3l_core.replay.faults import Fault, Run
-from m3l_core.replay.scenario import AnyFault
+from m3l_core.replay.faults.fault import Fault, Run
+from m3l_core.replay.faults.scenario import AnyFault
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000

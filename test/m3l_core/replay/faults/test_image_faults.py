@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from m3l_core.bags.arrivals import Arrival, Edit
 from m3l_core.preprocessing import metric_depth
-from m3l_core.replay.faults import Fault, Run
-from m3l_core.replay.scenario import AnyFault
+from m3l_core.replay.faults.fault import Fault, Run
+from m3l_core.replay.faults.scenario import AnyFault
 
 SIZE = (120, 160)
 ADAPTER: TypeAdapter[Fault] = TypeAdapter(AnyFault)

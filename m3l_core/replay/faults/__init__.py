@@ -1,0 +1,1 @@
+"""What befalls the sensors of a replay."""
