@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.errors import DatasetError
-from m3l_core.replay.timing import Delivery, delivery_of
+from m3l_core.replay.measures.timing import Delivery, delivery_of
 from m3l_core.streaming.stock_synchronizer import stock_sets
 from m3l_core.streaming.sync_config import SyncConfig
 

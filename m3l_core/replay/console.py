@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from m3l_core.replay.figures import figures_of, mm_robust_of
-from m3l_core.replay.measures import Measures
+from m3l_core.replay.measures.measures import Measures
 from m3l_core.replay.report import ReplayReport
 
 _LAG_S = 0.1

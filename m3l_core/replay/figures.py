@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from m3l_core.metrics import mm_robust, subset_key
 from m3l_core.replay.faults.scenario import Scenario
-from m3l_core.replay.measures import Measures
+from m3l_core.replay.measures.measures import Measures
 
 
 @dataclass(frozen=True, slots=True)

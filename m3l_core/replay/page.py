@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from m3l_core.files import replacing_file
+from m3l_core.replay.measures.timing import MOST_GAPS
 from m3l_core.replay.page_figures import FiguresRow, figures_table, messages_table, number
 from m3l_core.replay.page_labels import class_iou, confusion_matrices, score_bars, worst_frames
 from m3l_core.replay.page_style import STYLE
 from m3l_core.replay.page_timeline import TimelineRow, timeline, timeline_legend
-from m3l_core.replay.timing import MOST_GAPS
 from m3l_core.reporting.histogram import histogram
 from m3l_core.reporting.page import card, folded, html_page, joined, named_rows, table, tiles, yaml_text
 

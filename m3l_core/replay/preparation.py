@@ -14,9 +14,9 @@ from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.registration.cameras import unregistered_depth
 from m3l_core.remote_files import Location
-from m3l_core.replay.comparisons import pixels
 from m3l_core.replay.ground_truth import check_label_files, find_label_files
 from m3l_core.replay.label_images import LabelFiles
+from m3l_core.replay.measures.comparisons import pixels
 from m3l_core.streaming.frame_decoding import decode_frame
 
 

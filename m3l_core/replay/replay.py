@@ -18,13 +18,13 @@ from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
 from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
-from m3l_core.replay.comparisons import Comparisons, Moment, Yardstick
 from m3l_core.replay.label_images import LabelImages, LabelStore
-from m3l_core.replay.measures import Measures, ModalityCounts
+from m3l_core.replay.measures.comparisons import Comparisons, Moment, Yardstick
+from m3l_core.replay.measures.measures import Measures, ModalityCounts
+from m3l_core.replay.measures.state_timeline import StateTimeline
+from m3l_core.replay.measures.timing import DeliveryMeter, Gap
+from m3l_core.replay.measures.worst_frames import WorstFrame
 from m3l_core.replay.sinks import Sink
-from m3l_core.replay.state_timeline import StateTimeline
-from m3l_core.replay.timing import DeliveryMeter, Gap
-from m3l_core.replay.worst_frames import WorstFrame
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.modality_stream import ModalityReport
 from m3l_core.streaming.sensor_health import HealthThresholds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from m3l_core.replay.measures import ModalityCounts
+from m3l_core.replay.measures.measures import ModalityCounts
 from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
 from m3l_ros.node_client import NodeStatus
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.replay.measures import LiveMeasures
+from m3l_core.replay.measures.measures import LiveMeasures
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.sync_config import SyncConfig

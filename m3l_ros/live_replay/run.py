@@ -18,12 +18,12 @@ from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError, M3LError
 from m3l_core.replay.arrival_log import ArrivalLog, Origin
-from m3l_core.replay.comparisons import Comparisons
 from m3l_core.replay.label_images import LabelStore
-from m3l_core.replay.measures import LiveMeasures, Measures
+from m3l_core.replay.measures.comparisons import Comparisons
+from m3l_core.replay.measures.measures import LiveMeasures, Measures
+from m3l_core.replay.measures.state_timeline import StateTimeline
+from m3l_core.replay.measures.timing import DeliveryMeter
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, no_message
-from m3l_core.replay.state_timeline import StateTimeline
-from m3l_core.replay.timing import DeliveryMeter
 from m3l_ros.live_replay.accounts import Accounts, report_of
 from m3l_ros.live_replay.node import LiveNode, NodeInputs
 from m3l_ros.live_replay.outgoing import Outgoing, pack, readable_messages

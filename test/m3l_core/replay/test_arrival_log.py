@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.errors import DatasetError
 from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
-from m3l_core.replay.timing import Delivery
+from m3l_core.replay.measures.timing import Delivery
 from m3l_core.streaming.sync_config import SyncConfig
 
 MS = 1_000_000

@@ -37,9 +37,9 @@ from m3l_core.frames import Frame, FrameSet
 from m3l_core.modalities import ColorModality
 from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.label_images import LabelStore
-from m3l_core.replay.measures import merged
+from m3l_core.replay.measures.measures import merged
+from m3l_core.replay.measures.timing import Delivery, Gap
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
-from m3l_core.replay.timing import Delivery, Gap
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.modality_stream import ModalityState
 from m3l_core.streaming.sync_config import SyncConfig

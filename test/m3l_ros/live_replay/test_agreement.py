@@ -10,7 +10,7 @@ from support.replays import InstantSegmenter
 
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.frames import FrameSet
-from m3l_core.replay.measures import LiveMeasures
+from m3l_core.replay.measures.measures import LiveMeasures
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_ros.live_replay.agreement import Agreement

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from m3l_core.replay.label_scores import LabelScores
-from m3l_core.replay.timing import Delivery, DurationHistogram
+from m3l_core.replay.measures.label_scores import LabelScores
+from m3l_core.replay.measures.timing import Delivery, DurationHistogram
 from m3l_core.streaming.modality_stream import ModalityState
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.replay.label_scores import LabelScores, Share, resized
+from m3l_core.replay.measures.label_scores import LabelScores, Share, resized
 
 IDS = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).integers(0, 4, (6, 8), np.uint8))
 

@@ -14,7 +14,7 @@ from m3l_core.frames import FrameSet
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import Modality
 from m3l_core.preprocessing import resize
-from m3l_core.replay.label_scores import resized
+from m3l_core.replay.measures.label_scores import resized
 
 MOST = 8
 _APART_NS = 1_000_000_000

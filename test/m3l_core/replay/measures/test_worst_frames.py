@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.replay.worst_frames import MOST, WorstFrame, WorstFrames, worst_of
+from m3l_core.replay.measures.worst_frames import MOST, WorstFrame, WorstFrames, worst_of
 
 SECOND = 1_000_000_000
 

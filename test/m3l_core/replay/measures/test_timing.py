@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.replay.timing import MOST_GAPS, Delivery, DeliveryMeter, DurationHistogram, Gap, delivery_of
+from m3l_core.replay.measures.timing import MOST_GAPS, Delivery, DeliveryMeter, DurationHistogram, Gap, delivery_of
 
 MS = 1_000_000
 

@@ -12,8 +12,8 @@ from m3l_core.bundle import BundleDescription
 from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
 from m3l_core.replay.label_images import LabelImages
-from m3l_core.replay.label_scores import LabelScores, resized
-from m3l_core.replay.worst_frames import WorstFrame, WorstFrames, draw
+from m3l_core.replay.measures.label_scores import LabelScores, resized
+from m3l_core.replay.measures.worst_frames import WorstFrame, WorstFrames, draw
 
 Yardstick = Literal["accuracy", "agreement", "consistency"]
 """Share of pixels labelled as in the ground truth, by the run with all sensors, in the frame before."""
