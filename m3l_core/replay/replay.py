@@ -24,7 +24,7 @@ from m3l_core.replay.measures.measures import Measures, ModalityCounts
 from m3l_core.replay.measures.state_timeline import StateTimeline
 from m3l_core.replay.measures.timing import DeliveryMeter, Gap
 from m3l_core.replay.measures.worst_frames import WorstFrame
-from m3l_core.replay.sinks import Sink
+from m3l_core.replay.recordings.sinks import Sink
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.modality_stream import ModalityReport
 from m3l_core.streaming.sensor_health import HealthThresholds

@@ -17,8 +17,8 @@ from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.ground_truth import read_label_topic
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.preparation import PreparedBag
+from m3l_core.replay.recordings.sinks import OpenSink, RunInfo
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
-from m3l_core.replay.sinks import OpenSink, RunInfo
 from m3l_core.segmenter import Segmenter
 
 Outcome = list[ReplayResult] | DatasetError

@@ -30,8 +30,8 @@ from support.replays import InstantSegmenter, describe, replay_into
 from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError, MissingPackageError
-from m3l_core.replay.rerun_recording import CLOCK, STAMP, rerun_recording
-from m3l_core.replay.sinks import RunInfo
+from m3l_core.replay.recordings.rerun_recording import CLOCK, STAMP, rerun_recording
+from m3l_core.replay.recordings.sinks import RunInfo
 
 WHY = "needs rerun-sdk: pip install 'm3l_ros[rerun]'"
 pytest.importorskip("rerun", reason=WHY)

@@ -30,10 +30,10 @@ from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
 from m3l_core.overlay import overlay
-from m3l_core.replay.annotated_bag import CONFIDENCE, DIAGNOSTICS, LABEL_INFO, MASK, OVERLAY, annotated_bag
 from m3l_core.replay.faults.scenario import Scenario
-from m3l_core.replay.ros_messages import header, jpeg, message_types
-from m3l_core.replay.sinks import RunInfo
+from m3l_core.replay.recordings.annotated_bag import CONFIDENCE, DIAGNOSTICS, LABEL_INFO, MASK, OVERLAY, annotated_bag
+from m3l_core.replay.recordings.ros_messages import header, jpeg, message_types
+from m3l_core.replay.recordings.sinks import RunInfo
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
 
 COUNT = 10

@@ -15,8 +15,16 @@ from support.bags import image as recorded_image
 from support.replays import describe
 
 from m3l_core.bags.arrivals import Arrival, Edit
-from m3l_core.replay import ros_messages
-from m3l_core.replay.ros_messages import as_arrived, diagnostics, header, image, label_info, message_types, status
+from m3l_core.replay.recordings import ros_messages
+from m3l_core.replay.recordings.ros_messages import (
+    as_arrived,
+    diagnostics,
+    header,
+    image,
+    label_info,
+    message_types,
+    status,
+)
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 

@@ -15,7 +15,7 @@ from m3l_core.bags.frame_sets import RecordedFrame
 from m3l_core.errors import require
 from m3l_core.files import replacing_file
 from m3l_core.frames import Frame, FrameSet, Segmentation
-from m3l_core.replay.sinks import RunInfo
+from m3l_core.replay.recordings.sinks import RunInfo
 from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
 
 STAMP, CLOCK = "stamp", "robot_clock"

@@ -14,7 +14,7 @@ from m3l_core.bags.arrivals import Arrival
 from m3l_core.files import replacing_folder
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.overlay import overlay
-from m3l_core.replay.ros_messages import (
+from m3l_core.replay.recordings.ros_messages import (
     as_arrived,
     diagnostics,
     header,
@@ -24,7 +24,7 @@ from m3l_core.replay.ros_messages import (
     message_types,
     status,
 )
-from m3l_core.replay.sinks import RunInfo
+from m3l_core.replay.recordings.sinks import RunInfo
 from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
 from m3l_core.streaming.modality_values import LEVELS, modality_values
 

@@ -1,0 +1,1 @@
+"""What a replay is written as, for viewers."""
