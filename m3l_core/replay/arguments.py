@@ -16,11 +16,11 @@ from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.errors import DatasetError, require
 from m3l_core.remote_files import absolute, joined, location
 from m3l_core.replay.faults.scenario import GROUPS, Scenario, load_scenarios
-from m3l_core.replay.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
 from m3l_core.replay.recordings.annotated_bag import annotated_bag
 from m3l_core.replay.recordings.rerun_recording import rerun_recording
 from m3l_core.replay.recordings.sinks import OpenSink, run_name
 from m3l_core.replay.replay import ReplaySettings
+from m3l_core.replay.report.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
 from m3l_core.replay.stored_bags import BagRequest, stored_sink
 from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.sync_config import SyncConfig

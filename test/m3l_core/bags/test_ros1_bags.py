@@ -46,7 +46,7 @@ from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings
 from m3l_core.replay.replay_bags import BagTask, replay_bag
-from m3l_core.replay.report import ReplayReport, to_dict
+from m3l_core.replay.report.report import ReplayReport, to_dict
 
 TOPICS = {"color": COLOR, "depth": DEPTH}
 _BZ2 = b"BZh9"

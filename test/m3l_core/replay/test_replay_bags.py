@@ -16,7 +16,7 @@ from m3l_core.replay.faults.scenario import Scenario, load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings
 from m3l_core.replay.replay_bags import BagTask, replay_bags
-from m3l_core.replay.report import ReplayReport, to_dict
+from m3l_core.replay.report.report import ReplayReport, to_dict
 
 GUESSED = {"color": None, "depth": None}
 

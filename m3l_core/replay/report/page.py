@@ -1,4 +1,4 @@
-"""Replays as a page, made from what ``m3l_core.replay.report.to_dict`` gives or from the report.json that holds it."""
+"""Replays as a page, made from what ``m3l_core.replay.report.report.to_dict`` gives or from the report.json that holds it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from m3l_core.files import replacing_file
 from m3l_core.replay.measures.timing import MOST_GAPS
-from m3l_core.replay.page_figures import FiguresRow, figures_table, messages_table, number
-from m3l_core.replay.page_labels import class_iou, confusion_matrices, score_bars, worst_frames
-from m3l_core.replay.page_style import STYLE
-from m3l_core.replay.page_timeline import TimelineRow, timeline, timeline_legend
+from m3l_core.replay.report.page_figures import FiguresRow, figures_table, messages_table, number
+from m3l_core.replay.report.page_labels import class_iou, confusion_matrices, score_bars, worst_frames
+from m3l_core.replay.report.page_style import STYLE
+from m3l_core.replay.report.page_timeline import TimelineRow, timeline, timeline_legend
 from m3l_core.reporting.histogram import histogram
 from m3l_core.reporting.page import card, folded, html_page, joined, named_rows, table, tiles, yaml_text
 

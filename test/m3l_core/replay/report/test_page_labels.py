@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from support.pages import Page
 
-from m3l_core.replay.page_labels import class_iou, confusion_matrices, score_bars, worst_frames
+from m3l_core.replay.report.page_labels import class_iou, confusion_matrices, score_bars, worst_frames
 
 MATRIX = [[996, 4, 0], [30, 60, 10], [0, 0, 0]]
 CLASSES = ("wall", "<chair>", "lamp")

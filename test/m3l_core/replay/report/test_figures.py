@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 
 from m3l_core.replay.faults.scenario import Scenario
-from m3l_core.replay.figures import FIGURES, Limit, check_limits, failures, figures_of, mm_robust_of, parse_limits
 from m3l_core.replay.measures.label_scores import LabelScores
 from m3l_core.replay.measures.measures import LiveMeasures, Measures, merged
 from m3l_core.replay.measures.timing import Delivery
+from m3l_core.replay.report.figures import (
+    FIGURES,
+    Limit,
+    check_limits,
+    failures,
+    figures_of,
+    mm_robust_of,
+    parse_limits,
+)
 
 NONE = Scenario(name="none", faults=())
 LOST = {

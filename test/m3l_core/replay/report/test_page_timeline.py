@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.replay.page_timeline import TimelineRow, timeline, timeline_legend
+from m3l_core.replay.report.page_timeline import TimelineRow, timeline, timeline_legend
 
 WIDTH = 838
 STATES = ("OK", "STALE", "LOST")

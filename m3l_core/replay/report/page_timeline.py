@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from m3l_core.replay.page_figures import number
+from m3l_core.replay.report.page_figures import number
 from m3l_core.reporting.charts import svg, ticks
 from m3l_core.streaming.modality_stream import ModalityState
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from m3l_core.replay.figures import figures_of, mm_robust_of
 from m3l_core.replay.measures.measures import Measures
-from m3l_core.replay.report import ReplayReport
+from m3l_core.replay.report.figures import figures_of, mm_robust_of
+from m3l_core.replay.report.report import ReplayReport
 
 _LAG_S = 0.1
 """What is played later than this is no robot's recording any more."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from m3l_core.replay.page_figures import number
+from m3l_core.replay.report.page_figures import number
 from m3l_core.reporting.charts import Bars, bar_chart
 from m3l_core.reporting.page import card, class_legend, folded, joined, swatch
 

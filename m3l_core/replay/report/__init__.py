@@ -1,0 +1,1 @@
+"""Figures of a replay: report.json, the page made from it, the table on the console."""
