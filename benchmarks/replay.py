@@ -30,10 +30,10 @@ from rosbags.typesys import Stores, get_typestore
 from benchmarks.process_memory import peak_memory_mib
 from m3l_core.bundle import ModelBundle
 from m3l_core.frames import ModelInput, Segmentation
+from m3l_core.replay.bags import BagTask, replay_bag
 from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, replay_bag
 from m3l_core.replay.report.figures import SUBSETS
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle

@@ -37,9 +37,9 @@ from m3l_core.replay.arguments import (
     settings_of,
     sinks_of,
 )
+from m3l_core.replay.bags import BagTask, EngineChoice, Outcome, replay_bags
 from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplayResult, replay
-from m3l_core.replay.replay_bags import BagTask, EngineChoice, Outcome, replay_bags
 from m3l_core.replay.report.console import tables
 from m3l_core.replay.report.page import write_page
 from m3l_core.replay.report.report import ReplayReport, to_dict, write_json

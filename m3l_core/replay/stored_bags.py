@@ -14,9 +14,9 @@ from m3l_core.errors import DatasetError
 from m3l_core.extraction.stored_bags import bag_name
 from m3l_core.fleet import spread
 from m3l_core.remote_files import Location, cached_copy, local_copy, local_folder
+from m3l_core.replay.bags import BagTask, EngineChoice, Outcome, replay_bag
 from m3l_core.replay.preparation import PreparedBag, prepare_bag
 from m3l_core.replay.recordings.sinks import RunInfo, Sink
-from m3l_core.replay.replay_bags import BagTask, EngineChoice, Outcome, replay_bag
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle
 

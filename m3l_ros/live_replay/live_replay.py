@@ -13,11 +13,11 @@ from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import Bag
 from m3l_core.replay.arguments import LiveOptions
 from m3l_core.replay.arrival_log import ArrivalLog
+from m3l_core.replay.bags import EngineChoice
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.measures.comparisons import Comparisons, Moment
 from m3l_core.replay.recordings.sinks import Sink
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, label_distance_ns
-from m3l_core.replay.replay_bags import EngineChoice
 from m3l_core.segmenter import Segmenter
 from m3l_ros.live_replay.agreement import Agreement
 from m3l_ros.live_replay.node import LiveNode, NodeInputs, attached_node, own_inputs, recorded_inputs, started_node

@@ -16,8 +16,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from m3l_core.bags.reader import Bag
 from m3l_core.bags.topics import IMAGE
 from m3l_core.errors import M3LError
+from m3l_core.replay.bags import EngineChoice
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import EngineChoice
 from m3l_core.segmenter import Segmenter
 from m3l_ros.node_client import NodeClient, NodeStatus, node_client
 from m3l_ros.node_process import running_node

@@ -24,10 +24,10 @@ from m3l_core.extraction.stored_bags import extract_stored_bag
 from m3l_core.extraction.task import ExtractionSettings
 from m3l_core.fleet import on_ray, spread
 from m3l_core.replay import command
+from m3l_core.replay.bags import BagTask
 from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.recordings.annotated_bag import annotated_bag
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask
 from m3l_core.replay.report.report import ReplayReport, to_dict, write_json
 from m3l_core.replay.stored_bags import BagRequest, replay_stored_bags, stored_sink
 

@@ -18,11 +18,11 @@ from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality
 from m3l_core.network_config import EncoderConfig, NetworkConfig
+from m3l_core.replay.bags import BagTask, Outcome, replay_bags
 from m3l_core.replay.faults.scenario import Scenario, load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.recordings.sinks import OpenSink
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, Outcome, replay_bags
 from m3l_core.segmenter import Segmenter
 
 

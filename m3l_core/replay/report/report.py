@@ -16,6 +16,7 @@ from typing import Any
 from m3l_core.bundle import BundleDescription
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
+from m3l_core.replay.bags import Outcome
 from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.measures.comparisons import Yardstick
 from m3l_core.replay.measures.measures import LiveMeasures, Measures, ModalityCounts, merged
@@ -23,7 +24,6 @@ from m3l_core.replay.measures.timing import Delivery, DurationHistogram
 from m3l_core.replay.measures.worst_frames import WorstFrame, worst_of
 from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings
-from m3l_core.replay.replay_bags import Outcome
 from m3l_core.replay.report.figures import FIGURES, Limit, failures, figures_of, mm_robust_of
 
 _COMPARED_WITH: dict[Yardstick, str] = {

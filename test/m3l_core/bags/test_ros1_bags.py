@@ -42,10 +42,10 @@ from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.extraction.extraction import extract_bag
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.frames import FrameSet
+from m3l_core.replay.bags import BagTask, replay_bag
 from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, replay_bag
 from m3l_core.replay.report.report import ReplayReport, to_dict
 
 TOPICS = {"color": COLOR, "depth": DEPTH}

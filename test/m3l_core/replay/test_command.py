@@ -35,9 +35,9 @@ from support.two_cameras import rig_recording
 
 from m3l_core.replay import command
 from m3l_core.replay.arguments import LiveOptions
+from m3l_core.replay.bags import EngineChoice
 from m3l_core.replay.measures.measures import LiveMeasures
 from m3l_core.replay.replay import ReplayResult, replay
-from m3l_core.replay.replay_bags import EngineChoice
 from m3l_core.replay.report.page import to_html
 
 COUNT = 12

@@ -14,12 +14,12 @@ from support.replays import InstantSegmenter, describe, labelled_frames
 from m3l_core.bundle import ModelBundle
 from m3l_core.errors import DatasetError
 from m3l_core.remote_files import Location
+from m3l_core.replay.bags import BagTask, Outcome, replay_bags
 from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.recordings.annotated_bag import annotated_bag
 from m3l_core.replay.recordings.sinks import OpenSink
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, Outcome, replay_bags
 from m3l_core.replay.report.page import to_html
 from m3l_core.replay.report.report import ReplayReport, to_dict
 from m3l_core.replay.stored_bags import BagRequest, EngineAnywhere, prepared, replay_stored_bags, stored_sink

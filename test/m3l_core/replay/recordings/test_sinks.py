@@ -12,11 +12,11 @@ from support.bags import frames, write_bag
 from support.replays import BrightnessEngine, InstantSegmenter, describe
 
 from m3l_core.replay import command
+from m3l_core.replay.bags import BagTask, replay_bags
 from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.recordings.annotated_bag import annotated_bag
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, replay_bags
 
 SCENARIOS = ("none", "no_color")
 

@@ -15,10 +15,10 @@ from support.pages import Page, assert_needs_nothing_else
 from support.replays import InstantSegmenter, describe, labelled_frames
 
 from m3l_core.errors import DatasetError
+from m3l_core.replay.bags import BagTask, replay_bags
 from m3l_core.replay.faults.scenario import load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, replay_bags
 from m3l_core.replay.report.figures import Limit
 from m3l_core.replay.report.page import to_html, write_page
 from m3l_core.replay.report.report import ReplayReport, to_dict

@@ -17,10 +17,10 @@ from support.replays import BrightnessEngine
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.errors import DatasetError
+from m3l_core.replay.bags import BagTask, replay_bags
 from m3l_core.replay.faults.scenario import load_scenarios, shipped_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, replay_bags
 from m3l_core.replay.report.console import tables
 from m3l_core.replay.report.figures import FIGURES, Limit
 from m3l_core.replay.report.report import ReplayReport, to_dict, write_json

@@ -12,10 +12,10 @@ from support.replays import InstantSegmenter, describe, labelled_frames
 
 from m3l_core.errors import DatasetError
 from m3l_core.replay import label_images
+from m3l_core.replay.bags import BagTask, replay_bags
 from m3l_core.replay.faults.scenario import Scenario, load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings
-from m3l_core.replay.replay_bags import BagTask, replay_bags
 from m3l_core.replay.report.report import ReplayReport, to_dict
 
 GUESSED = {"color": None, "depth": None}
