@@ -133,7 +133,7 @@ def _is_file(path: Path) -> bool:
 def _shipped_folder() -> Path:
     """In the repository, or in share/ of the prefix under which this file is installed, be it colcon's or pip's."""
     here, inside = Path(__file__).resolve(), Path("config", "scenarios")
-    places = [here.parents[2] / inside, *(parent / "share" / "m3l_ros" / inside for parent in here.parents)]
+    places = [here.parents[3] / inside, *(parent / "share" / "m3l_ros" / inside for parent in here.parents)]
     return next((place for place in places if place.is_dir()), places[0])
 
 

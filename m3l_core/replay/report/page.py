@@ -1,4 +1,4 @@
-"""Replays as a page, made from what ``m3l_core.replay.report.report.to_dict`` gives or from the report.json that holds it."""
+"""Replays as a page, made from what ``report.to_dict`` gives or from the report.json that holds it."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_all_but_the_network_its_training_and_other_engines_can_be_imported_with
 
         needs_torch = ("m3l_core.model.", "m3l_core.trainer.", "m3l_core.engines.")
         anyway = {f"m3l_core.{name}" for name in (
-            "model.config", "trainer.recipe", "engines.engine", "engines.torch_engine", "engines.openvino_engine",
+            "network_config", "trainer.recipe", "engines.engine", "engines.torch_engine", "engines.openvino_engine",
             "engines.onnx_runtime_engine", "engines.tensorrt_engine",
         )}
         for module in pkgutil.walk_packages(m3l_core.__path__, "m3l_core."):

@@ -10,10 +10,10 @@ import pytest
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.errors import M3LError, ScenarioError
 from m3l_core.evaluation.conditions import NOISE_LEVELS, ZERO_RATES
-from m3l_core.replay.faults.fault import scenario as scenario_module
+from m3l_core.replay.faults import scenario as scenario_module
 from m3l_core.replay.faults.scenario import GROUPS, Scenario, load_scenario, load_scenarios, shipped_scenarios
 
-FOLDER = Path(__file__).parents[3] / "config" / "scenarios"
+FOLDER = Path(__file__).parents[4] / "config" / "scenarios"
 NAMES = {"none", "no_color", "no_depth", "intermittent", "degraded", *GROUPS["rmm"], *GROUPS["nm"]}
 LOSS = {"kind": "loss", "modality": "color", "probability": 0.5}
 HOLES = {"kind": "depth_holes", "share": 0.5}
@@ -210,7 +210,7 @@ def test_an_installed_package_finds_its_scenarios(
     folder = tmp_path / "share" / "m3l_ros" / "config" / "scenarios"
     folder.mkdir(parents=True)
     (folder / "only.yaml").write_text("{name: only, faults: []}")
-    module = tmp_path / packages / "m3l_core" / "replay" / "scenario.py"
+    module = tmp_path / packages / "m3l_core" / "replay" / "faults" / "scenario.py"
     monkeypatch.setattr(scenario_module, "__file__", str(module))
     assert list(shipped_scenarios()) == ["only"]
     assert load_scenario("only").name == "only"

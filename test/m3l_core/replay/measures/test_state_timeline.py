@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3l_core.frames import Frame
-from m3l_core.replay.measures.measures import state_timeline
+from m3l_core.replay.measures import state_timeline
 from m3l_core.replay.measures.state_timeline import StateTimeline
 from m3l_core.streaming.modality_stream import ModalityState, SyncEvent
 from m3l_core.streaming.sync_config import SyncConfig
