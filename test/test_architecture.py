@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,25 @@ SOURCES = sorted(
     for folder in ("m3l_core", "m3l_ros", "training", "benchmarks", "launch")
     for path in (ROOT / folder).rglob("*.py")
 )
+
+# Lowest first. A room, which is a folder or a loose file of m3l_core, or another folder of the repository, imports from
+# its own floor and from those below.
+FLOORS = (
+    (
+        *("m3l_core", "frames", "errors", "files", "labels", "modalities", "yaml_files", "network_config"),
+        *("shipped", "command_line", "camera_presets"),
+    ),
+    ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
+    ("bundle", "bags", "fleet"),
+    ("datasets", "registration"),
+    ("model", "published", "inspection"),
+    ("engines", "trainer", "extraction"),
+    ("evaluation", "segmenter"),
+    ("quantization", "replay", "annotation"),
+    ("m3l_ros", "training", "launch"),
+    ("benchmarks",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 ROS = {
     *("rclpy", "rosidl_runtime_py", "rosbag2_py", "ament_index_python", "launch", "launch_ros"),
@@ -45,24 +66,28 @@ class Import:
         return self.module.partition(".")[0]
 
 
-def imports(path: Path) -> list[Import]:
-    """What a file imports while it runs; imports for type checkers alone do not count."""
-    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), path, True))
+def imports(path: Path, types_too: bool = False) -> list[Import]:
+    """What a file imports while it runs; imports for type checkers alone count only if asked for."""
+    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), path, True, types_too))
 
 
-def _imports(node: ast.AST, path: Path, at_import_time: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, path: Path, at_import_time: bool, types_too: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield Import(alias.name, node.lineno, at_import_time)
     elif isinstance(node, ast.ImportFrom):
-        yield Import(_origin(node, path), node.lineno, at_import_time)
-    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        origin = _origin(node, path)
+        # "from m3l_core import overlay" may mean a module.
+        modules = [f"{origin}.{alias.name}" for alias in node.names] if origin == "m3l_core" else [origin]
+        for module in modules:
+            yield Import(module, node.lineno, at_import_time)
+    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not types_too:
         for child in node.orelse:
-            yield from _imports(child, path, at_import_time)
+            yield from _imports(child, path, at_import_time, types_too)
     else:
         deferred = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Try)
         for child in ast.iter_child_nodes(node):
-            yield from _imports(child, path, at_import_time and not deferred)
+            yield from _imports(child, path, at_import_time and not deferred, types_too)
 
 
 def _origin(node: ast.ImportFrom, path: Path) -> str:
@@ -77,12 +102,56 @@ def place(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def room(path: Path) -> str:
+    """Name in the table of floors."""
+    folder, *inside = path.relative_to(ROOT).with_suffix("").parts
+    return inside[0] if folder == "m3l_core" and inside[0] != "__init__" else folder
+
+
+def room_of(module: str) -> str | None:
+    """Name in the table of floors; None for a package from elsewhere."""
+    folder, _, inside = module.partition(".")
+    if folder != "m3l_core":
+        # "launch" is ROS's: the folder here is no package.
+        return folder if folder in {"m3l_ros", "training", "benchmarks"} else None
+    name = inside.partition(".")[0]
+    return name if (ROOT / "m3l_core" / name).is_dir() or (ROOT / "m3l_core" / f"{name}.py").is_file() else folder
+
+
 def within(folder: str) -> list[Path]:
     return [path for path in SOURCES if place(path).startswith(folder + "/")]
 
 
 def each(paths: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("path", paths, ids=place)
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room(path) for path in SOURCES} == set(FLOOR), "place a new room in FLOORS, and take out one that is gone"
+    assert len(FLOOR) == sum(map(len, FLOORS)), "a room stands on two floors"
+
+
+@each(SOURCES)
+def test_no_room_imports_from_a_floor_above(path: Path) -> None:
+    above = [
+        f"{place(path)}:{found.line}: {room(path)} (floor {FLOOR[room(path)]}) imports {other} (floor {FLOOR[other]})"
+        for found in imports(path, types_too=True)
+        if (other := room_of(found.module)) and FLOOR[other] > FLOOR[room(path)]
+    ]
+    assert not above, "\n".join(above)
+
+
+def test_rooms_do_not_go_round_in_circles() -> None:
+    arrows: dict[str, set[str]] = defaultdict(set)
+    for path in SOURCES:
+        arrows[room(path)] |= {other for found in imports(path, types_too=True) if (other := room_of(found.module))}
+    for name, others in arrows.items():
+        others.discard(name)
+    assert {"bags", "errors"} <= arrows["replay"], "the reader of imports sees too little"
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms import each other: {' <- '.join(error.args[1])}")
 
 
 @each(within("m3l_core"))

@@ -30,7 +30,7 @@ from m3l_core.inspection.sample_sheet import draw_sheet
 from m3l_core.inspection.tally import Task
 from m3l_core.published.importing import LABELS_FILE
 from m3l_core.reporting.output_folder import probe_folder, writing_to
-from m3l_core.trainer.recipe import load_recipe
+from m3l_core.trainer.recipe import Recipe, load_recipe
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def _task(arguments: argparse.Namespace) -> Task:
         return Task(modalities=recipe.modalities, labels=recipe.labels)
     beside = arguments.index.parent / LABELS_FILE
     path = arguments.labels or (beside if beside.is_file() else None)
-    return Task() if path is None else load_task(path)
+    return Task() if path is None else load_task(path, Recipe.model_fields)
 
 
 if __name__ == "__main__":

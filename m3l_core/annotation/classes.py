@@ -12,6 +12,7 @@ from m3l_core.inspection.inspection import load_task
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import Modality
 from m3l_core.published.importing import LABELS_FILE
+from m3l_core.trainer.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def label_task(data: Path, labels_file: Path | None, description: BundleDescript
     beside = root_of(data) / LABELS_FILE
     file = labels_file or (beside if beside.is_file() else None)
     if file is not None:
-        task = load_task(file)
+        task = load_task(file, Recipe.model_fields)
         if task.labels is None:
             raise DatasetError(f"{file} has no labels: expected the classes as a recipe has them")
         return LabelTask(task.labels, task.modalities)

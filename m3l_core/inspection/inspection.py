@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,28 @@ from m3l_core.inspection.tally import Distances, Tally, Task
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import DepthModality, Modality
 from m3l_core.parallel import in_processes
-from m3l_core.trainer.recipe import Recipe
 from m3l_core.yaml_files import read_yaml
 
 PERCENTILES = (1, 5, 50, 95, 99)
 _CHUNK = 32
 
 
-def load_task(path: Path) -> Task:
+def load_task(path: Path, known: Collection[str]) -> Task:
     """Read the modalities and classes of a labels.yaml.
 
+    Args:
+        path: the file.
+        known: the keys that it may have: those of a recipe, which reads the same file.
+
     Raises:
-        DatasetError: the file cannot be read as one, has neither, or has a key that no recipe has.
+        DatasetError: the file cannot be read as one, has neither, or has a key that is not known.
     """
     try:
         content = read_yaml(path)
         task = Task.model_validate(content)
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise DatasetError(f"{path} cannot be read for modalities and labels: {error}") from error
-    if unknown := [str(key) for key in content if key not in Recipe.model_fields]:
+    if unknown := [str(key) for key in content if key not in known]:
         raise DatasetError(f"{path} has {', '.join(unknown)}, which no recipe has: is a key mistyped?")
     if not task.model_fields_set:
         raise DatasetError(f"{path} has neither modalities nor labels")

@@ -26,6 +26,7 @@ from m3l_core.inspection.sample_sheet import CELL, draw_sheet
 from m3l_core.inspection.tally import Distances, Task
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
+from m3l_core.trainer.recipe import Recipe
 
 LABELS = LabelSet.model_validate(RECIPE["labels"])
 TASK = Task(labels=LABELS)
@@ -193,7 +194,7 @@ def test_distances_that_may_be_anything_are_counted() -> None:
 def test_labels_yaml_and_a_recipes_sections_are_read_alike(tmp_path: Path) -> None:
     path = tmp_path / "labels.yaml"
     path.write_text(yaml.safe_dump({"source": {"dataset": "x"}, "labels": RECIPE["labels"]}))
-    task = load_task(path)
+    task = load_task(path, Recipe.model_fields)
     assert task.labels == LABELS
     assert [modality.name for modality in task.modalities] == ["color", "depth"]
 
@@ -209,7 +210,7 @@ def test_labels_yaml_and_a_recipes_sections_are_read_alike(tmp_path: Path) -> No
 def test_a_labels_yaml_that_is_none_is_refused(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "labels.yaml").write_text(content)
     with pytest.raises(DatasetError, match=rf"labels\.yaml {reason}"):
-        load_task(tmp_path / "labels.yaml")
+        load_task(tmp_path / "labels.yaml", Recipe.model_fields)
 
 
 def test_an_index_that_is_none_is_refused(tmp_path: Path) -> None:
