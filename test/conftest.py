@@ -19,6 +19,20 @@ settings.load_profile("untimed")
 # At the end: test/m3l_core and test/m3l_ros must not come before the packages they test.
 sys.path.append(str(Path(__file__).parent))
 
+from support.needs import SkippedFile, needs_of_file, require_modules, why_missing  # noqa: E402
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector:
+    """Before ROS's launch_testing: it imports every file while the session is collected, and a skip ends all of it."""
+    kind = SkippedFile if any(map(why_missing, needs_of_file(module_path))) else pytest.Module
+    return kind.from_parent(parent, path=module_path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        require_modules(*mark.args)
+
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-launch = pytest.importorskip("launch", reason="needs launch, which comes with a ROS 2 installation")
-pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with a ROS 2 installation")
-
+pytestmark = pytest.mark.needs("launch", "launch_ros")
 LAUNCH_FILE = Path(__file__).parents[2] / "launch" / "segment.launch.py"
 
 

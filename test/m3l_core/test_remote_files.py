@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from m3l_core.errors import DatasetError, MissingPackageError
 from m3l_core.remote_files import absolute, cached_copy, joined, local_copy, local_folder, location, make_folder
 
-fsspec = pytest.importorskip("fsspec", reason="needs fsspec: pip install 'm3l_ros[fleet]'")
+pytestmark = pytest.mark.needs("fsspec")
 
 
 @pytest.fixture

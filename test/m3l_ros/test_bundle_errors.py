@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 from support.bundles import BREAKAGES, write_broken_bundle, write_bundle
 from support.engines import ConstantEngine, loader
 from support.rig import Rig
@@ -19,7 +15,7 @@ from m3l_core.engines.engine import load_engine
 from m3l_core.errors import EngineError
 from m3l_core.modalities import ColorModality, DepthModality
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy", "torch"), pytest.mark.dds]
 
 
 def expect_refusal(bundle: Path | str, reason: str, engine_loader: Callable[..., Any] = load_engine) -> None:

@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from sensor_msgs.msg import CompressedImage
 from support import messages
 from support.driver import Driver
 from support.messages import SIZE
 from support.rig import Rig
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 TRANSPORTS = {"image_transport": "compressed", "depth_image_transport": "compressedDepth", "sync_timeout": 0.3}
 REMAPPINGS = ("color/image_raw:=/camera/rgb", "depth/image_rect:=/camera/aligned_depth")
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from support import messages
 from support.driver import Driver
 from support.engines import ConstantEngine, loader
@@ -18,7 +15,7 @@ from support.rig import Rig
 from m3l_ros.diagnostics import LatencyMeter
 from m3l_ros.labelling_session import STEPS
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from sensor_msgs.msg import Image
 from support import messages
 from support.driver import Driver
 from support.messages import SIZE
 from support.rig import Rig
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 HEIGHT, WIDTH = SIZE
 
 

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from lifecycle_msgs.msg import Transition
 from support.driver import COLOR, DEPTH, Driver
 from support.engines import ConstantEngine, loader
 from support.rig import Rig
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
 
 @pytest.fixture

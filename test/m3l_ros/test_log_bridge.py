@@ -6,16 +6,13 @@ import logging
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from rcl_interfaces.msg import Log
 from support.engines import ConstantEngine, loader
 from support.rig import Rig
 
 from m3l_ros.log_bridge import LogBridge
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 CORE = logging.getLogger("m3l_core")
 
 

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from support.dds_domain import own_domain
 from support.driver import Driver
 from support.rig import CALM, NodeProcess
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
 
 @pytest.fixture

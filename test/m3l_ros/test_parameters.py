@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import ReliabilityPolicy
@@ -20,7 +17,7 @@ from support.rig import CALM, ROOT, NodeProcess, Rig
 
 from m3l_ros.parameters import PARAMETERS
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 FILE = ROOT / "config" / "segment.yaml"
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,

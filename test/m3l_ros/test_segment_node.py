@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from sensor_msgs.msg import CameraInfo, Image
 from support import messages
 from support.driver import Driver
@@ -19,7 +16,7 @@ from support.rig import Rig
 from m3l_core.labels import LabelSet
 from m3l_core.streaming.image_messages import stamp_to_ns
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
 
 @pytest.fixture(scope="module")

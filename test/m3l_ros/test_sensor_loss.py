@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from support import messages
 from support.driver import Driver
 from support.rig import Rig
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
 
 @pytest.fixture(scope="module")

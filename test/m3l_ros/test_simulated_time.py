@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from rosgraph_msgs.msg import Clock
 from support.driver import Driver
 from support.engines import ConstantEngine, loader
@@ -16,7 +13,7 @@ from support.rig import Rig
 
 from m3l_core.streaming.image_messages import set_stamp
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 START_NS = 1_000_000_000_000
 
 

@@ -7,18 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import Image
 
-rclpy = pytest.importorskip("rclpy")
+from m3l_core.streaming.image_messages import set_stamp
+from m3l_core.streaming.sync_config import SyncConfig
+from m3l_ros.synchronizer_filter import FrameSynchronizerFilter
 
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-
-from m3l_core.streaming.image_messages import set_stamp  # noqa: E402
-from m3l_core.streaming.sync_config import SyncConfig  # noqa: E402
-from m3l_ros.synchronizer_filter import FrameSynchronizerFilter  # noqa: E402
-
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 TOPICS = {"color": "color/image_raw", "depth": "depth/image_rect"}
 PERIOD_NS = 33_333_333
 QUEUE_SIZE = 50

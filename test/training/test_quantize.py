@@ -15,9 +15,7 @@ from support.rooms import SIZE, write_images, write_rooms
 
 from m3l_core.bundle import ModelBundle
 
-for package in ("onnx", "onnxruntime"):
-    pytest.importorskip(package, reason=f"needs {package}: pip install 'm3l_ros[train]'")
-
+pytestmark = pytest.mark.needs("onnx", "onnxruntime")
 ROOT = Path(__file__).parents[2]
 Quantize = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[train]'")
 from support import fake_gpu
 from support.tensorrt_rtx import tensorrt_rtx
 
@@ -22,6 +20,7 @@ from m3l_core.engines.onnx_typing import typed
 from m3l_core.engines.tensorrt_builder import BuildOptions
 from m3l_core.errors import BundleError, EngineError
 
+pytestmark = pytest.mark.needs("onnxruntime")
 ROOT = Path(__file__).parents[3]
 OPTIONS = BuildOptions(LabelSizes.up_to((200, 240), (64, 96)))
 

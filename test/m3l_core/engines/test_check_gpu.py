@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[train]'")
 from support import fake_gpu
 from support.engines import ConstantEngine
 from support.rooms import write_rooms
@@ -20,6 +18,7 @@ from m3l_core.engines.engine import latencies
 from m3l_core.errors import EngineError
 from m3l_core.frames import ModelInput, Segmentation
 
+pytestmark = pytest.mark.needs("onnxruntime")
 NAMES = ("color", "depth")
 FRAMES = [ModelInput(np.full((1, 2, 3, 8, 8), value, np.float32), np.ones((1, 2), np.bool_)) for value in (0, 1)]
 

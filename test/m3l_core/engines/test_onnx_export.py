@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from support.bundles import write_bundle, write_exported_bundle
 
@@ -20,8 +21,7 @@ from m3l_core.metrics import subsets
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
 from m3l_core.shipped import shipped_bundle
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'm3l_ros[train]'")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("onnx"), pytest.mark.usefixtures("one_thread")]
 
 
 def noise(modalities: int, seed: int = 1) -> ModelInput:

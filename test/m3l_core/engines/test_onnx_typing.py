@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,8 @@ from m3l_core.bundle import ModelBundle
 from m3l_core.engines.onnx_typing import _converted, load_graph, typed, with_casts_last, with_size
 from m3l_core.errors import EngineError
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'm3l_ros[tensorrt]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[train]'")
+pytestmark = pytest.mark.needs("onnx", "onnxruntime")
+
 
 FLOAT, FLOAT16, BFLOAT16, UINT8 = 1, 10, 16, 2
 SIZE = (80, 120)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from support.tensorrt_rtx import tensorrt_rtx
 
@@ -21,8 +22,10 @@ from m3l_core.errors import BundleError, EngineError
 from m3l_core.frames import ModelInput
 from m3l_core.shipped import shipped_bundle
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'm3l_ros[tensorrt]'")
-pytestmark = pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
+pytestmark = [
+    pytest.mark.needs("onnx"),
+    pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning"),
+]
 UP_TO = LabelSizes.up_to((200, 240), (64, 96))
 
 

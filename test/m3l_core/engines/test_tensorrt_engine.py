@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import fake_gpu
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines import tensorrt_engine
@@ -22,10 +23,7 @@ from m3l_core.engines.tensorrt_engine import TensorRtEngine, check_tensors
 from m3l_core.errors import EngineError, MissingPackageError
 from m3l_core.frames import ModelInput
 
-pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[train]'")
-from support import fake_gpu
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("onnxruntime"), pytest.mark.usefixtures("one_thread")]
 UP_TO = BuildOptions(LabelSizes.up_to((200, 240), (64, 96)))
 SUBSETS = ([True, True], [True, False], [False, True])
 

@@ -16,8 +16,7 @@ from m3l_core.extraction.stored_bags import StoredExtraction, bag_name, extract_
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.remote_files import Location
 
-pytest.importorskip("fsspec", reason="needs fsspec: pip install 'm3l_ros[fleet]'")
-
+pytestmark = pytest.mark.needs("fsspec")
 GUESSED = {"color": None, "depth": None}
 
 

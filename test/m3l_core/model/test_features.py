@@ -6,9 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 import torch
 from support.networks import tiny_network
 
@@ -19,7 +16,7 @@ from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.model.features import frame_features
 from m3l_core.preprocessing import prepare
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 MODALITIES = (ColorModality(), DepthModality())
 SIZE = (64, 96)
 Rooms = tuple[list[Sample], list[Sample]]

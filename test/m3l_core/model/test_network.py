@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from support.networks import tiny_network
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: the extra 'train'")
+from benchmarks.published_order import PublishedOrder
+from m3l_core.model.network import LinearFusionSegFormer, upsample, winning_classes
+from m3l_core.network_config import ENCODERS, NetworkConfig
 
-from support.networks import tiny_network  # noqa: E402
-
-from benchmarks.published_order import PublishedOrder  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer, upsample, winning_classes  # noqa: E402
-from m3l_core.network_config import ENCODERS, NetworkConfig  # noqa: E402
+pytestmark = pytest.mark.needs("torch")
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 4])

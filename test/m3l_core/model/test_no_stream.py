@@ -6,17 +6,15 @@ from itertools import product
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.networks import tiny_network
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.model.fusion import ModalityLayerNorm
+from m3l_core.model.network import LinearFusionSegFormer
 
-from support.networks import tiny_network  # noqa: E402
-
-from m3l_core.model.fusion import ModalityLayerNorm  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 
 
 def no_stream(num_modalities: int = 2, **settings: Any) -> LinearFusionSegFormer:

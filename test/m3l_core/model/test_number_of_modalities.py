@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.networks import tiny_network
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.model.fusion import ModalityLayerNorm, linear_fusion, mask_missing
 
-from support.networks import tiny_network  # noqa: E402
-
-from m3l_core.model.fusion import ModalityLayerNorm, linear_fusion, mask_missing  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 
 seeds = st.integers(0, 2**16)
 numbers = st.integers(1, 4)

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from support.networks import TINY_PVT, published_m3l, tiny_network
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: the extra 'train'")
+from m3l_core.errors import BundleError
+from m3l_core.model.network import LinearFusionSegFormer, upsample
+from m3l_core.model.published_checkpoint import load_published_checkpoint
 
-from support.networks import TINY_PVT, published_m3l, tiny_network  # noqa: E402
-
-from m3l_core.errors import BundleError  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer, upsample  # noqa: E402
-from m3l_core.model.published_checkpoint import load_published_checkpoint  # noqa: E402
-
+pytestmark = pytest.mark.needs("torch")
 SITUATIONS = {"both": (True, True), "color_missing": (False, True), "depth_missing": (True, False)}
 
 

@@ -9,13 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
-
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
-from safetensors.torch import save_file  # noqa: E402
-from support.bundles import write_bundle  # noqa: E402
-from support.networks import (  # noqa: E402
+from safetensors.torch import save_file
+from support.bundles import write_bundle
+from support.networks import (
     HUGGING_FACE,
     ORIGINAL,
     TIMM,
@@ -26,13 +24,15 @@ from support.networks import (  # noqa: E402
     tiny_network,
 )
 
-from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle  # noqa: E402
-from m3l_core.errors import BundleError, MissingPackageError  # noqa: E402
-from m3l_core.model.fusion import ModalityLayerNorm  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer  # noqa: E402
-from m3l_core.model.start_weights import StartWeights, load_start_weights  # noqa: E402
-from m3l_core.network_config import NetworkConfig  # noqa: E402
-from m3l_core.shipped import shipped_bundle  # noqa: E402
+from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
+from m3l_core.errors import BundleError, MissingPackageError
+from m3l_core.model.fusion import ModalityLayerNorm
+from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.model.start_weights import StartWeights, load_start_weights
+from m3l_core.network_config import NetworkConfig
+from m3l_core.shipped import shipped_bundle
+
+pytestmark = pytest.mark.needs("torch")
 
 NVIDIA, M3L, APACHE = "NVIDIA Source Code License for SegFormer", "none given", "Apache-2.0"
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.model.upsampling import bilinear, bilinear_by_products
 
-from torch.nn import functional  # noqa: E402
-
-from m3l_core.model.upsampling import bilinear, bilinear_by_products  # noqa: E402
-
+pytestmark = pytest.mark.needs("torch")
 SIDES = st.integers(1, 12)
 
 

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from scipy import io as scipy_io
 from support.published import random_color, read, write
 
 from m3l_core.errors import DatasetError
@@ -15,9 +17,7 @@ from m3l_core.published.frame_writer import Shape
 from m3l_core.published.importing import read_published, write_folder
 from m3l_core.published.sun_rgbd import LABELS, PLACES, SEGMENTATION, SPLITS, read_depth, read_label
 
-scipy_io = pytest.importorskip("scipy.io", reason="needs scipy: pip install 'm3l_ros[datasets]'")
-h5py = pytest.importorskip("h5py", reason="needs h5py: pip install 'm3l_ros[datasets]'")
-
+pytestmark = pytest.mark.needs("scipy.io", "h5py")
 AUTHORS = "/n/fs/sun3d/data/SUNRGBD/"
 FOLDERS = (
     "kv2/kinect2data/000002_2014-05-26_14-23-37_260595134347_rgbf000103-resize",

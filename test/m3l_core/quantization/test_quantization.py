@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,9 +24,7 @@ from m3l_core.metrics import subset_key, subsets
 from m3l_core.quantization.check import INT8_GRAPH, MOST_LOST, Comparison, accept, subset_miou
 from m3l_core.quantization.quantization import quantize
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'm3l_ros[train]'")
-pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'm3l_ros[onnxruntime]'")
-
+pytestmark = pytest.mark.needs("onnx", "onnxruntime")
 NAMES = ("color", "depth")
 SIZE = (64, 96)
 KEYS = [subset_key(subset) for subset in subsets(NAMES)]

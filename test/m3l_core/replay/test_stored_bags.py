@@ -25,8 +25,7 @@ from m3l_core.replay.report.report import ReplayReport, to_dict
 from m3l_core.replay.stored_bags import BagRequest, EngineAnywhere, prepared, replay_stored_bags, stored_sink
 from m3l_core.shipped import shipped_bundle
 
-pytest.importorskip("fsspec", reason="needs fsspec: pip install 'm3l_ros[fleet]'")
-
+pytestmark = pytest.mark.needs("fsspec")
 GUESSED = {"color": None, "depth": None}
 SCENARIOS = tuple(load_scenarios(["none", "no_color"]))
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.rooms import METHODS, recipe, training_data
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import Sample
+from m3l_core.trainer.batches import Batch, TrainingSamples
 
-from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.trainer.batches import Batch, TrainingSamples  # noqa: E402
-
+pytestmark = pytest.mark.needs("torch")
 Rooms = tuple[list[Sample], list[Sample]]
 NUMBER = 40
 STRONG = ("color_jitter", "gray", "blur", "depth_holes", "depth_noise", "depth_jitter")

@@ -10,17 +10,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from support.rooms import METHODS, recipe, training_data
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import Sample, read_sample
+from m3l_core.errors import DatasetError
+from m3l_core.preprocessing import normalize, resize
+from m3l_core.trainer.batches import Batch, TrainingSamples, training_batches
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.recipe import Recipe
 
-from m3l_core.datasets.folder import Sample, read_sample  # noqa: E402
-from m3l_core.errors import DatasetError  # noqa: E402
-from m3l_core.preprocessing import normalize, resize  # noqa: E402
-from m3l_core.trainer.batches import Batch, TrainingSamples, training_batches  # noqa: E402
-from m3l_core.trainer.distributed import Ranks  # noqa: E402
-from m3l_core.trainer.recipe import Recipe  # noqa: E402
-
+pytestmark = pytest.mark.needs("torch")
 Rooms = tuple[list[Sample], list[Sample]]
 Lists = tuple[list[Sample], list[Sample]]
 STILL: dict[str, Any] = {

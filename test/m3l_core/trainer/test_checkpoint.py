@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.rooms import METHODS, recipe, training_data
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import Sample
+from m3l_core.errors import CheckpointError, RecipeError
+from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint
+from m3l_core.trainer.optimization import new_networks
+from m3l_core.trainer.trainer import Trainer
 
-from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.errors import CheckpointError, RecipeError  # noqa: E402
-from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint  # noqa: E402
-from m3l_core.trainer.optimization import new_networks  # noqa: E402
-from m3l_core.trainer.trainer import Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 Rooms = tuple[list[Sample], list[Sample]]
 STATE: dict[str, Any] = {"made_with": {"seed": 1}, "weights": torch.arange(1000.0), "losses": [{"loss": 1.5}]}
 

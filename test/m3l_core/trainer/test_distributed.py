@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.errors import M3LError, RecipeError
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.losses import PixelSum
 
-from m3l_core.errors import M3LError, RecipeError  # noqa: E402
-from m3l_core.trainer.distributed import Ranks  # noqa: E402
-from m3l_core.trainer.losses import PixelSum  # noqa: E402
+pytestmark = pytest.mark.needs("torch")
 
 
 @given(st.integers(1, 8), st.integers(1, 8))

@@ -8,19 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.bundle import ModelBundle
+from m3l_core.datasets.folder import Sample, read_image
+from m3l_core.engines.engine import load_engine
+from m3l_core.engines.torch_engine import load_network
+from m3l_core.errors import DatasetError
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.segmenter import Segmenter
+from m3l_core.trainer.evaluator import evaluate
 
-from m3l_core.bundle import ModelBundle  # noqa: E402
-from m3l_core.datasets.folder import Sample, read_image  # noqa: E402
-from m3l_core.engines.engine import load_engine  # noqa: E402
-from m3l_core.engines.torch_engine import load_network  # noqa: E402
-from m3l_core.errors import DatasetError  # noqa: E402
-from m3l_core.frames import Frame, FrameSet  # noqa: E402
-from m3l_core.segmenter import Segmenter  # noqa: E402
-from m3l_core.trainer.evaluator import evaluate  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 Rooms = tuple[list[Sample], list[Sample]]
 SUBSETS = ("color+depth", "color", "depth")
 

@@ -8,24 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from support.rooms import recipe, write_rooms
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.bundle import ModelBundle
+from m3l_core.datasets.folder import read_sample
+from m3l_core.engines.engine import load_engine
+from m3l_core.errors import BundleError
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.model.network import LinearFusionSegFormer, upsample
+from m3l_core.model.start_weights import StartWeights, load_start_weights
+from m3l_core.preprocessing import prepare
+from m3l_core.trainer.data import read_data
+from m3l_core.trainer.export import export_bundle
+from m3l_core.trainer.provenance import Provenance
+from m3l_core.trainer.trainer import Trainer
 
-from m3l_core.bundle import ModelBundle  # noqa: E402
-from m3l_core.datasets.folder import read_sample  # noqa: E402
-from m3l_core.engines.engine import load_engine  # noqa: E402
-from m3l_core.errors import BundleError  # noqa: E402
-from m3l_core.frames import Frame, FrameSet  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer, upsample  # noqa: E402
-from m3l_core.model.start_weights import StartWeights, load_start_weights  # noqa: E402
-from m3l_core.preprocessing import prepare  # noqa: E402
-from m3l_core.trainer.data import read_data  # noqa: E402
-from m3l_core.trainer.export import export_bundle  # noqa: E402
-from m3l_core.trainer.provenance import Provenance  # noqa: E402
-from m3l_core.trainer.trainer import Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 COMMAND = "training/train.py tiny.yaml --data rooms --output runs/tiny"
 
 

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.labels import IGNORE
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.losses import divergence, ohem_cross_entropy, pseudo_cross_entropy
 
-from m3l_core.labels import IGNORE  # noqa: E402
-from m3l_core.trainer.distributed import Ranks  # noqa: E402
-from m3l_core.trainer.losses import divergence, ohem_cross_entropy, pseudo_cross_entropy  # noqa: E402
-
+pytestmark = pytest.mark.needs("torch")
 K = 3
 Case = tuple[int, int, int, int]
 CASES = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.rooms import METHODS, recipe, training_data
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import Sample
+from m3l_core.trainer.data import TrainingData
+from m3l_core.trainer.optimization import new_networks
+from m3l_core.trainer.trainer import Trainer
 
-from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.trainer.data import TrainingData  # noqa: E402
-from m3l_core.trainer.optimization import new_networks  # noqa: E402
-from m3l_core.trainer.trainer import Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 Rooms = tuple[list[Sample], list[Sample]]
 SHORT: dict[str, Any] = {
     "phases": [{"iterations": 4, "batch": 2, "crop": [32, 48], "scale": [0.4, 1.0]}],

@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from support.rooms import METHODS, RECIPE, recipe, training_data
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import Sample
+from m3l_core.labels import IGNORE
+from m3l_core.model.network import LinearFusionSegFormer, upsample
+from m3l_core.trainer.batches import Batch, training_batches
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.losses import ohem_cross_entropy
+from m3l_core.trainer.method import Method
+from m3l_core.trainer.objective import Objective, objective, teach
+from m3l_core.trainer.optimization import new_networks
+from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.views import pseudo_labels, student_view
 
-from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.labels import IGNORE  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer, upsample  # noqa: E402
-from m3l_core.trainer.batches import Batch, training_batches  # noqa: E402
-from m3l_core.trainer.distributed import Ranks  # noqa: E402
-from m3l_core.trainer.losses import ohem_cross_entropy  # noqa: E402
-from m3l_core.trainer.method import Method  # noqa: E402
-from m3l_core.trainer.objective import Objective, objective, teach  # noqa: E402
-from m3l_core.trainer.optimization import new_networks  # noqa: E402
-from m3l_core.trainer.recipe import Recipe  # noqa: E402
-from m3l_core.trainer.views import pseudo_labels, student_view  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 Rooms = tuple[list[Sample], list[Sample]]
 TAUGHT: dict[str, Any] = {"pseudo_labels": "mean_teacher"}
 IN_TRAIN_MODE = Method(pseudo_labels="mean_teacher", teacher_mode="train")

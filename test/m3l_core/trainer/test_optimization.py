@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.rooms import recipe
+from torch.optim.swa_utils import AveragedModel
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
-from torch.optim.swa_utils import AveragedModel  # noqa: E402
-
-from m3l_core.bundle import ModelBundle, save_bundle  # noqa: E402
-from m3l_core.model.network import LinearFusionSegFormer  # noqa: E402
-from m3l_core.trainer.optimization import (  # noqa: E402
+from m3l_core.bundle import ModelBundle, save_bundle
+from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.trainer.optimization import (
     learning_rate_schedule,
     moving_average,
     new_networks,
     parameter_groups,
 )
-from m3l_core.trainer.recipe import Optimizer  # noqa: E402
+from m3l_core.trainer.recipe import Optimizer
+
+pytestmark = pytest.mark.needs("torch")
 
 
 def method(**options: Any) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from support.rooms import recipe
 
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 from m3l_core.datasets.folder import Sample
 from m3l_core.model.start_weights import StartWeights
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.method import Method
 from m3l_core.trainer.provenance import Provenance, method_names
 
+pytestmark = pytest.mark.needs("torch")
 FRAME = Sample({"color": Path("color.jpg")}, Path("label.png"), "a")
 
 

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.rooms import METHODS, RECIPE, recipe, training_data
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import Sample
+from m3l_core.errors import M3LError, RecipeError
+from m3l_core.trainer.batches import Batch
+from m3l_core.trainer.distributed import Ranks
+from m3l_core.trainer.evaluator import evaluate
+from m3l_core.trainer.trainer import Trainer
 
-from m3l_core.datasets.folder import Sample  # noqa: E402
-from m3l_core.errors import M3LError, RecipeError  # noqa: E402
-from m3l_core.trainer.batches import Batch  # noqa: E402
-from m3l_core.trainer.distributed import Ranks  # noqa: E402
-from m3l_core.trainer.evaluator import evaluate  # noqa: E402
-from m3l_core.trainer.trainer import Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 Rooms = tuple[list[Sample], list[Sample]]
 
 

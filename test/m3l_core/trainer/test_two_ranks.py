@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.rooms import read_rooms, training_data, write_rooms
-
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
-from support.two_ranks import CASES, PARTS, WatchedTrainer, case_recipe, norm_case, normed  # noqa: E402
+from support.two_ranks import CASES, PARTS, WatchedTrainer, case_recipe, norm_case, normed
 
 ROOT = Path(__file__).parents[3]
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.needs("torch"),
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]
 Found = tuple[dict[str, Any], dict[str, Any]]
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.labels import IGNORE
+from m3l_core.trainer.batches import Batch
+from m3l_core.trainer.method import Method
+from m3l_core.trainer.views import StudentView, pseudo_labels, student_view
 
-from m3l_core.labels import IGNORE  # noqa: E402
-from m3l_core.trainer.batches import Batch  # noqa: E402
-from m3l_core.trainer.method import Method  # noqa: E402
-from m3l_core.trainer.views import StudentView, pseudo_labels, student_view  # noqa: E402
-
+pytestmark = pytest.mark.needs("torch")
 K, SIZE = 3, (8, 12)
 COUNTS = st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(any)
 

@@ -16,10 +16,7 @@ import cv2
 import pytest
 from support.dds_domain import own_domain, processes_of
 
-pytest.importorskip("rclpy", reason="needs rclpy: ROS 2, or pip install 'm3l_ros[ros]'")
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
-pytestmark = [pytest.mark.dds, pytest.mark.slow]
+pytestmark = [pytest.mark.needs("rclpy", "torch"), pytest.mark.dds, pytest.mark.slow]
 ROOT = Path(__file__).parents[3]
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +11,7 @@ from m3l_core.streaming.modality_values import modality_values
 from m3l_ros.live_replay.accounts import Accounts, report_of
 from m3l_ros.node_client import NodeStatus
 
+pytestmark = pytest.mark.needs("rclpy")
 NUMBER = st.integers(0, 10**6)
 REPORTS = st.builds(
     ModalityReport,

@@ -15,10 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'm3l_ros[ros]'")
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 from support.bags import (
     COLOR,
     DEPTH,
@@ -40,7 +36,7 @@ from support.rig import Rig
 
 from m3l_ros.commands import replay
 
-pytestmark = pytest.mark.dds
+pytestmark = [pytest.mark.needs("rclpy", "torch"), pytest.mark.dds]
 COUNT = 25
 # Long waits: on a busy machine messages sent together may arrive far apart.
 CALM = ("--engine", "torch", "--precision", "fp32", "--threads", 1, "--sync-timeout", 0.5, "--sensor-timeout", 1)

@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.rooms import write_rooms
-
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 import torch
+from support.rooms import write_rooms
 
 from m3l_core.bundle import BundleDescription, save_bundle
 from m3l_core.model.network import LinearFusionSegFormer
@@ -20,6 +17,7 @@ from m3l_core.network_config import NetworkConfig
 from m3l_core.trainer.export import weights_of
 from m3l_core.trainer.recipe import load_recipe
 
+pytestmark = pytest.mark.needs("torch")
 ROOT = Path(__file__).parents[3]
 
 

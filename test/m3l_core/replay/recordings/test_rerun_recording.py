@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rerun import chunk as chunks
 from support.bags import (
     COLOR,
     DEPTH,
@@ -33,10 +34,7 @@ from m3l_core.errors import DatasetError, MissingPackageError
 from m3l_core.replay.recordings.rerun_recording import CLOCK, STAMP, rerun_recording
 from m3l_core.replay.recordings.sinks import RunInfo
 
-WHY = "needs rerun-sdk: pip install 'm3l_ros[rerun]'"
-pytest.importorskip("rerun", reason=WHY)
-chunks = pytest.importorskip("rerun.chunk", reason=WHY)
-
+pytestmark = pytest.mark.needs("rerun.chunk")
 COUNT = 10
 Rows = dict[str, list[tuple[int, int, dict[str, Any]]]]
 """Entity -> (stamp, robot's clock, component -> value), by the clock."""

@@ -11,15 +11,12 @@ import pytest
 from rich.console import Console
 from support.rooms import recipe, write_rooms
 
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 from m3l_core.trainer.data import read_data
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.reporting.console import LogLines, ProgressBar, console_monitor, evaluation_table
 from m3l_core.trainer.trainer import Monitor, Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 PHASES = [{"iterations": 22, "batch": 2, "crop": [32, 48], "scale": [0.5, 1.0]}]
 
 

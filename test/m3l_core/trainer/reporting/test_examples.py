@@ -7,19 +7,18 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 from support.rooms import SIZE, recipe, write_rooms
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.datasets.folder import read_sample
+from m3l_core.labels import LabelSet
+from m3l_core.metrics import ConfusionMatrix
+from m3l_core.trainer.data import read_data
+from m3l_core.trainer.evaluator import evaluate
+from m3l_core.trainer.reporting.examples import TRUTH, examples, strip
+from m3l_core.trainer.trainer import Trainer
 
-from m3l_core.datasets.folder import read_sample  # noqa: E402
-from m3l_core.labels import LabelSet  # noqa: E402
-from m3l_core.metrics import ConfusionMatrix  # noqa: E402
-from m3l_core.trainer.data import read_data  # noqa: E402
-from m3l_core.trainer.evaluator import evaluate  # noqa: E402
-from m3l_core.trainer.reporting.examples import TRUTH, examples, strip  # noqa: E402
-from m3l_core.trainer.trainer import Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

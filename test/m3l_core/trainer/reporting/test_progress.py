@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.rooms import recipe
 
-pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-
 from m3l_core.trainer.reporting.progress import MEAN, Pace, duration, losses_text, mean_losses, standing
+
+pytestmark = pytest.mark.needs("torch")
 
 
 class Watch:

@@ -12,22 +12,21 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.browser import browse
 from support.pages import Page, assert_needs_nothing_else
 from support.rooms import recipe, write_rooms
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+from m3l_core.model.start_weights import StartWeights
+from m3l_core.trainer.data import read_data
+from m3l_core.trainer.provenance import Provenance
+from m3l_core.trainer.reporting.report import HistoryFile, thinned, to_dict, write_report
+from m3l_core.trainer.reporting.report_page import to_html
+from m3l_core.trainer.trainer import Trainer
 
-from m3l_core.model.start_weights import StartWeights  # noqa: E402
-from m3l_core.trainer.data import read_data  # noqa: E402
-from m3l_core.trainer.provenance import Provenance  # noqa: E402
-from m3l_core.trainer.reporting.report import HistoryFile, thinned, to_dict, write_report  # noqa: E402
-from m3l_core.trainer.reporting.report_page import to_html  # noqa: E402
-from m3l_core.trainer.trainer import Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 COMMAND = "training/train.py tiny.yaml 'name=<tiny>'"
 DATA = {"labelled": "train.json", "validation": "val.json", "label_fraction": 0.4}
 MEAN_TEACHER = {"pseudo_labels": "mean_teacher"}

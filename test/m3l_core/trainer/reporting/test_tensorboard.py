@@ -11,18 +11,14 @@ import cv2
 import numpy as np
 import pytest
 from support.rooms import SIZE, recipe, write_rooms
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
-pytest.importorskip("tensorboard", reason="needs tensorboard: pip install 'm3l_ros[train]'")
+from m3l_core.trainer.data import read_data
+from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.reporting.tensorboard import TensorBoardMonitor, tensorboard_monitors
+from m3l_core.trainer.trainer import Monitor, Trainer
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
-
-from m3l_core.trainer.data import read_data  # noqa: E402
-from m3l_core.trainer.recipe import Recipe  # noqa: E402
-from m3l_core.trainer.reporting.tensorboard import TensorBoardMonitor, tensorboard_monitors  # noqa: E402
-from m3l_core.trainer.trainer import Monitor, Trainer  # noqa: E402
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.needs("torch", "tensorboard"), pytest.mark.usefixtures("one_thread")]
 
 
 class Killed(Exception):
