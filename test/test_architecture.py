@@ -187,6 +187,17 @@ def test_no_file_outgrows_one_concept(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
+@each(SOURCES)
+def test_no_file_repeats_its_folders_name(path: Path) -> None:
+    assert not path.stem.startswith(path.parent.name + "_"), f"{place(path)}: the folder has said it already"
+
+
+@each([path for path in SOURCES if path.stem == "__init__"])
+def test_each_package_says_in_one_line_what_it_holds(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False)
+    assert docstring and "\n" not in docstring, f"{place(path)} needs a docstring of one line"
+
+
 def test_launch_is_no_package_that_would_shadow_that_of_ros() -> None:
     assert not (ROOT / "launch" / "__init__.py").exists()
 

@@ -1,0 +1,1 @@
+"""A bundle on any engine, with sensors missing or damaged."""

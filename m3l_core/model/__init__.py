@@ -1,0 +1,1 @@
+"""The network: encoder, exchange between modalities, decoder."""

@@ -1,0 +1,1 @@
+"""A recording through the robot's own code, with sensors that fail."""

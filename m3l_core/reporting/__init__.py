@@ -1,0 +1,1 @@
+"""Charts, frame and style of the pages that trainings and replays write."""

@@ -1,0 +1,1 @@
+"""Messages to frames, and frames to sets, whichever sensor fails."""

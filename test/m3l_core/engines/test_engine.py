@@ -208,29 +208,6 @@ def without_torch(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_all_but_the_network_its_training_and_other_engines_can_be_imported_without_torch() -> None:
-    imported = without_torch(
-        """
-        import importlib, pkgutil
-        import m3l_core
-
-        needs_torch = ("m3l_core.model.", "m3l_core.trainer.", "m3l_core.engines.")
-        anyway = {f"m3l_core.{name}" for name in (
-            "network_config", "trainer.recipe", "engines.engine", "engines.torch_engine", "engines.openvino_engine",
-            "engines.onnx_runtime_engine", "engines.tensorrt_engine",
-        )}
-        for module in pkgutil.walk_packages(m3l_core.__path__, "m3l_core."):
-            if not module.name.startswith(needs_torch) or module.name in anyway:
-                importlib.import_module(module.name)
-                print(module.name)
-        """
-    ).split()
-    assert {"m3l_core.bundle", "m3l_core.segmenter", "m3l_core.engines.engine", "m3l_core.trainer.recipe"} <= {
-        *imported
-    }
-    assert len(imported) > 20
-
-
 def test_without_torch_its_engine_names_the_extra(tiny_bundle: Path) -> None:
     said = without_torch(
         """
