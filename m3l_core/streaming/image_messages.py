@@ -2,7 +2,8 @@
 
 Duck typed, so the messages of rclpy and of rosbags both fit: sensor_msgs/Image and CompressedImage, the
 latter told by its field ``format``. Layout (step, byte order, sizes) is read and checked here; colors are
-converted by cv_bridge or rosbags-image, which know the encodings but trust the message.
+converted by cv_bridge or rosbags-image, which know the encodings but trust the message, and those with planes of
+their own for luma and chroma by OpenCV.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import array
 import functools
 import importlib
 import logging
-import struct
 import sys
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -22,24 +22,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.errors import ImageMessageError, MissingPackageError
+from m3l_core.pictures import MOST_PIXELS, decode_picture
+from m3l_core.streaming.compressed_depth import decode_compressed_depth
 
 _log = logging.getLogger(__name__)
 
-# Encoding -> (the name every release of both converters knows, bytes a pixel).
-_COLOR = {
-    "rgb8": ("rgb8", 3),
-    "bgr8": ("bgr8", 3),
-    "8UC3": ("bgr8", 3),  # cv_bridge's reading of the untyped encoding
-    "rgba8": ("rgba8", 4),
-    "bgra8": ("bgra8", 4),
-    "mono8": ("mono8", 1),
-    "8UC1": ("mono8", 1),
-    "yuv422": ("yuv422", 2),
-    "uyvy": ("yuv422", 2),
-    "yuv422_yuy2": ("yuv422_yuy2", 2),
-    "yuyv": ("yuv422_yuy2", 2),
-    **{f"bayer_{order}8": (f"bayer_{order}8", 1) for order in ("rggb", "bggr", "gbrg", "grbg")},
+_BYTE: np.dtype[Any] = np.dtype(np.uint8)
+_WORD: np.dtype[Any] = np.dtype(np.uint16)
+_BAYER = tuple(f"bayer_{order}" for order in ("rggb", "bggr", "gbrg", "grbg"))
+# Encoding -> (the 8-bit name every release of both converters knows, a value as it comes, values a pixel).
+_PACKED: dict[str, tuple[str, np.dtype[Any], int]] = {
+    "rgb8": ("rgb8", _BYTE, 3),
+    "bgr8": ("bgr8", _BYTE, 3),
+    "8UC3": ("bgr8", _BYTE, 3),  # cv_bridge's reading of the untyped encoding
+    "rgba8": ("rgba8", _BYTE, 4),
+    "bgra8": ("bgra8", _BYTE, 4),
+    "mono8": ("mono8", _BYTE, 1),
+    "8UC1": ("mono8", _BYTE, 1),
+    "yuv422": ("yuv422", _BYTE, 2),
+    "uyvy": ("yuv422", _BYTE, 2),
+    "yuv422_yuy2": ("yuv422_yuy2", _BYTE, 2),
+    "yuyv": ("yuv422_yuy2", _BYTE, 2),
+    **{f"{order}8": (f"{order}8", _BYTE, 1) for order in _BAYER},
+    **{f"{order}16": (f"{order}8", _WORD, 1) for order in _BAYER},
+    **{f"{name}16": (f"{name}8", _WORD, len(name)) for name in ("rgb", "bgr", "rgba", "bgra")},
 }
+# Encoding with a plane of luma and below it one of chroma -> (OpenCV's conversion, pixels a chroma value, each way).
+_PLANES = {
+    "nv12": (cv2.COLOR_YUV2RGB_NV12, 2),
+    "nv21": (cv2.COLOR_YUV2RGB_NV21, 2),
+    "nv24": (cv2.COLOR_YUV2RGB_NV12, 1),
+}
+_COLOR = (*_PACKED, *_PLANES)
 _DEPTH: dict[str, np.dtype[Any]] = {
     "16UC1": np.dtype(np.uint16),
     "mono16": np.dtype(np.uint16),
@@ -51,51 +65,62 @@ _FILLED: dict[str, tuple[str, tuple[int, ...]]] = {
     "rgb8": ("u1", (3,)),
     "16UC1": ("<u2", ()),
 }
-_PNG = b"\x89PNG\r\n\x1a\n"
-_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, then a and b
 
 
-def decode_color(msg: Any) -> NDArray[np.uint8]:
+def decode_color(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """Color image of an Image or a CompressedImage (jpeg or png).
+
+    16 bits a channel become 8, as cv_bridge scales them.
+
+    Args:
+        msg: the message.
+        most_pixels: that a compressed image may have.
 
     Returns:
         (H, W, 3) uint8 RGB; of rgb8 a view of the message's data, so do not write into it.
 
     Raises:
-        ImageMessageError: not a color encoding, a layout that contradicts itself, truncated data.
+        ImageMessageError: not a color encoding, a layout that contradicts itself, truncated data, too large.
         MissingPackageError: neither cv_bridge nor rosbags-image works here.
     """
     if hasattr(msg, "format"):
         _check_kind(msg.format, _DEPTH, "color")
-        # A camera's pixel grid is that of its camera_info: no turning by the orientation tag.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = _decompress(_bytes(msg), msg.format, flags)
-        if bgr.dtype != np.uint8:
-            raise ImageMessageError(f"Color needs 8 bits a channel, '{msg.format}' has 16. Is it a depth topic?")
-        return _convert(bgr, "bgr8")
+        return _convert(_decompress(msg, most_pixels), "bgr8")
     _check_kind(msg.encoding, _DEPTH, "color")
     _check_known(msg.encoding, _COLOR)
-    encoding, channels = _COLOR[msg.encoding]
+    if msg.encoding in _PLANES:
+        return _from_planes(msg, *_PLANES[msg.encoding])
+    encoding, dtype, channels = _PACKED[msg.encoding]
     if encoding.startswith("yuv422") and msg.width % 2:
         raise ImageMessageError(f"'{msg.encoding}' shares colors by pairs: width must be even, got {msg.width}.")
     if encoding.startswith("bayer") and min(msg.width, msg.height) < 3:  # OpenCV answers black
         raise ImageMessageError(f"'{msg.encoding}' needs 3 x 3 pixels or more, got {msg.width} x {msg.height}.")
-    pixels = _pixels(msg, np.dtype(np.uint8), channels)
+    pixels = _pixels(msg, dtype, channels)
+    if dtype == _WORD:
+        pixels = cv2.convertScaleAbs(pixels.astype(_WORD), alpha=255 / 65535)
     return pixels if encoding == "rgb8" else _convert(pixels, encoding)
 
 
-def decode_depth(msg: Any) -> NDArray[Any]:
-    """Depth image of an Image or a CompressedImage (16-bit png, compressedDepth png).
+def decode_depth(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
+    """Depth image of an Image or a CompressedImage (compressedDepth as png or RVL, 16-bit png, tiff).
+
+    Args:
+        msg: the message.
+        most_pixels: that a compressed image may have.
 
     Returns:
         (H, W) uint16 millimetres, 0 = invalid (16UC1, mono16), or (H, W) float32 metres with NaN and Inf as
         they came (32FC1), per REP 118. A view of the message's data where byte order and alignment allow it.
 
     Raises:
-        ImageMessageError: not a depth encoding, a layout that contradicts itself, truncated data, RVL.
+        ImageMessageError: not a depth encoding, a layout that contradicts itself, truncated data, too large.
     """
     if hasattr(msg, "format"):
-        return _decode_compressed_depth(msg)
+        _check_kind(msg.format, _COLOR, "depth")
+        try:
+            return decode_compressed_depth(_bytes(msg).tobytes(), msg.format, most_pixels)
+        except ValueError as error:
+            raise ImageMessageError(f"'{msg.format}': {error}") from error
     _check_kind(msg.encoding, _COLOR, "depth")
     _check_known(msg.encoding, _DEPTH)
     depth = _pixels(msg, _DEPTH[msg.encoding], 1)
@@ -141,72 +166,67 @@ def set_stamp(stamp: Any, stamp_ns: int) -> None:
 def _pixels(msg: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
     """View (H, W) or (H, W, C) of a raw image, in the byte order of the message."""
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
-    row = width * channels * dtype.itemsize
-    what = f"Image '{msg.encoding}' of {width} x {height}"  # as people say it: width first
-    if width <= 0 or height <= 0:
-        raise ImageMessageError(f"{what} is empty. Look at the driver that publishes it.")
-    if step < row:
-        raise ImageMessageError(f"{what} needs a step of {row} bytes or more, got {step}. The driver must set it.")
-    data = _bytes(msg)
-    if data.size < height * step:
-        raise ImageMessageError(
-            f"{what} with step {step} needs {height * step} bytes of data, got {data.size}. "
-            "The driver cut the message short, or its height or step is wrong."
-        )
+    data = _rows(msg, width * channels * dtype.itemsize, height)
     shape, strides = (height, width, channels), (step, channels * dtype.itemsize, dtype.itemsize)
     view: NDArray[Any] = np.ndarray(shape, dtype.newbyteorder(">" if msg.is_bigendian else "<"), data, 0, strides)
     return view[:, :, 0] if channels == 1 else view
 
 
+def _from_planes(msg: Any, conversion: int, share: int) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB of luma and, below it, pairs of chroma values that are for ``share`` x ``share`` pixels each."""
+    height, width, step = int(msg.height), int(msg.width), int(msg.step)
+    if height % share or width % share:
+        raise ImageMessageError(
+            f"'{msg.encoding}' shares colors by squares: sides must be even, not {width} x {height}."
+        )
+    data = _rows(msg, width, height + 2 * height // share**2)
+    luma = np.ndarray((height, width), np.uint8, data, 0, (step, 1))
+    chroma_step = 2 * step // share
+    chroma = np.ndarray((height // share, 2 * width // share), np.uint8, data, height * step, (chroma_step, 1))
+    if share == 1:  # OpenCV knows chroma of 2 x 2 pixels only, so each pixel becomes so many
+        luma = luma.repeat(2, axis=0).repeat(2, axis=1)
+    rgb = cv2.cvtColor(np.vstack((luma, chroma)), conversion)
+    return np.ascontiguousarray(rgb[::2, ::2] if share == 1 else rgb, np.uint8)
+
+
+def _rows(msg: Any, row: int, num_rows: int) -> NDArray[np.uint8]:
+    """The data of a raw image whose rows hold ``row`` bytes and are ``msg.step`` apart."""
+    step = int(msg.step)
+    what = f"Image '{msg.encoding}' of {msg.width} x {msg.height}"  # as people say it: width first
+    if msg.width <= 0 or msg.height <= 0:
+        raise ImageMessageError(f"{what} is empty. Look at the driver that publishes it.")
+    if step < row:
+        raise ImageMessageError(f"{what} needs a step of {row} bytes or more, got {step}. The driver must set it.")
+    data = _bytes(msg)
+    if not data.size:
+        raise ImageMessageError(f"{what} is empty, it has no data. Look at the driver that publishes it.")
+    if data.size < num_rows * step:
+        raise ImageMessageError(
+            f"{what} with step {step} needs {num_rows * step} bytes of data, got {data.size}. "
+            "The driver cut the message short, or its height or step is wrong."
+        )
+    return data
+
+
 def _bytes(msg: Any) -> NDArray[np.uint8]:
     try:
-        return np.frombuffer(msg.data, np.uint8)
+        return np.frombuffer(msg.data, np.uint8) if len(msg.data) else np.zeros(0, np.uint8)
     except (TypeError, ValueError, BufferError) as error:
         came = type(msg.data).__name__
         raise ImageMessageError(f"Image data must be bytes, array.array('B') or uint8, got {came}.") from error
 
 
-def _decompress(data: NDArray[np.uint8], name: str, flags: int) -> NDArray[Any]:
-    """Decode to (H, W) or (H, W, 3) BGR. Damage inside a jpeg whose end is in place goes unnoticed."""
-    head, tail = data[:8].tobytes(), data.tobytes().rstrip(b"\0")[-64:]  # some cameras pad with zeros
-    if head != _PNG and not head.startswith(b"\xff\xd8"):
-        raise ImageMessageError(f"'{name}' must hold a jpeg or png, its {data.size} bytes begin with {head!r}.")
-    kind, end = ("png", b"IEND") if head == _PNG else ("jpeg", b"\xff\xd9")
-    if end not in tail:
-        raise ImageMessageError(f"'{name}': {kind} truncated, no end after {data.size} bytes. Is data lost on the way?")
+def _decompress(msg: Any, most_pixels: int) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) BGR of a jpeg or png."""
+    # A camera's pixel grid is that of its camera_info: no turning by the orientation tag.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise ImageMessageError(f"'{name}': corrupt {kind}, OpenCV says: {error}") from error
-    if image is None:
-        raise ImageMessageError(f"'{name}': corrupt {kind}, its {data.size} bytes cannot be decoded.")
-    return image
-
-
-def _decode_compressed_depth(msg: Any) -> NDArray[Any]:
-    """16-bit png, bare or behind the header of compressed_depth_image_transport."""
-    data, encoding, wrapped = _bytes(msg), _encoding_of(msg.format), "compressedDepth" in msg.format
-    _check_kind(msg.format, _COLOR, "depth")
-    _check_known(encoding, _DEPTH if wrapped else ("16UC1", "mono16", "png"))
-    header, data = np.split(data, [_DEPTH_HEADER.size if wrapped else 0])
-    if wrapped and ("rvl" in msg.format or data[:8].tobytes() != _PNG):
-        raise ImageMessageError(
-            f"'{msg.format}' has no png behind its header; RVL is not supported. Set the publisher's "
-            "'<depth topic, dots for slashes>.compressedDepth.format' to 'png', or use the raw topic."
-        )
-    png = _decompress(data, msg.format, cv2.IMREAD_UNCHANGED)
-    if png.ndim != 2 or png.dtype != np.uint16:
-        raise ImageMessageError(
-            f"Depth in '{msg.format}' must be a png of one 16-bit channel, got {png.dtype.name} {png.shape}. "
-            "Use the compressedDepth transport: jpeg and 8 bits destroy depth."
-        )
-    if encoding != "32FC1":
-        return png
-    _, a, b = _DEPTH_HEADER.unpack(header.tobytes())
-    with np.errstate(divide="ignore"):
-        depth: NDArray[np.float32] = np.float32(a) / (png.astype(np.float32) - np.float32(b))
-    depth[png == 0] = np.nan
-    return depth
+        bgr = decode_picture(_bytes(msg).tobytes(), flags, most_pixels=most_pixels)
+    except ValueError as error:
+        raise ImageMessageError(f"'{msg.format}': {error}") from error
+    if bgr.dtype != np.uint8:
+        raise ImageMessageError(f"Color needs 8 bits a channel, '{msg.format}' has 16. Is it a depth topic?")
+    return bgr
 
 
 def _convert(pixels: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
