@@ -5,7 +5,7 @@ Counts are summed over a data set as integers, so parts can be merged exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,10 +16,17 @@ from m3l_core.labels import IGNORE
 
 
 class ConfusionMatrix:
-    """Counts of (true class, predicted class); sums are exact, so parts can be merged."""
+    """Counts of (true class, predicted class); sums are exact, so parts can be merged.
 
-    def __init__(self, num_classes: int) -> None:
+    Args:
+        num_classes: of the labels.
+        measured: the classes that the ground truth can have; None: all. Another one is wrong wherever it is predicted,
+            but has no IoU of its own.
+    """
+
+    def __init__(self, num_classes: int, measured: Collection[int] | None = None) -> None:
         self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+        self._unmeasured = [] if measured is None else sorted({*range(num_classes)} - {*measured})
 
     def add(self, truth: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
         """Count two label images of one shape; pixels that are 255 in ``truth`` are left out.
@@ -40,15 +47,16 @@ class ConfusionMatrix:
         self.counts += other.counts
 
     def iou(self) -> NDArray[np.float64]:
-        """(K,) intersection over union; NaN for a class that neither occurs nor is predicted."""
+        """(K,) intersection over union; NaN for a class that is not measured, or neither occurs nor is predicted."""
         hits = np.diag(self.counts).astype(np.float64)
         union = self.counts.sum(0) + self.counts.sum(1) - hits
         with np.errstate(invalid="ignore"):
             iou: NDArray[np.float64] = hits / union
+        iou[self._unmeasured] = np.nan
         return iou
 
     def mean_iou(self) -> float:
-        """Mean over the classes that occur or are predicted; NaN if there are none."""
+        """Mean over the measured classes that occur or are predicted; NaN if there are none."""
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 

@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from m3l_core.command_line import positive, run
+from m3l_core.datasets.class_map import ClassMap, read_mapping
 from m3l_core.datasets.folder import parse_index
+from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.inspection.inspection import inspect_index, load_task
 from m3l_core.inspection.report import tables
@@ -39,18 +41,26 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--recipe", type=Path, help="recipe whose modalities and classes count")
     source.add_argument("--labels", type=Path, help="labels.yaml whose modalities and classes count")
+    parser.add_argument(
+        "--class-map",
+        metavar="FILE[#KEY]",
+        help="JSON or YAML file, or a part of it, such as recipe.yaml#data.0.class_map, that maps the labels' classes",
+    )
     parser.add_argument("--output", type=Path, help="folder for report.json and samples.png")
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes that read images")
     arguments = parser.parse_args()
 
     task = _task(arguments)
-    samples = parse_index(arguments.index, [modality.name for modality in task.modalities])
+    class_map = _class_map(arguments.class_map, task)
+    samples = parse_index(arguments.index, [modality.name for modality in task.modalities], class_map=class_map)
     if arguments.output is not None:
         probe_folder(arguments.output)
     console = Console()
     with Progress(console=console) as progress:
         bar = progress.add_task("reading", total=len(samples))
-        report = inspect_index(arguments.index, task, arguments.workers, lambda frames: progress.advance(bar, frames))
+        report = inspect_index(
+            arguments.index, task, arguments.workers, lambda frames: progress.advance(bar, frames), class_map
+        )
     console.print(*tables(report))
     if arguments.output is not None:
         sheet = cv2.cvtColor(draw_sheet(samples, task.modalities, task.labels), cv2.COLOR_RGB2BGR)
@@ -75,6 +85,14 @@ def _task(arguments: argparse.Namespace) -> Task:
     beside = arguments.index.parent / LABELS_FILE
     path = arguments.labels or (beside if beside.is_file() else None)
     return Task() if path is None else load_task(path, Recipe.model_fields)
+
+
+def _class_map(source: str | None, task: Task) -> ClassMap | None:
+    if source is None:
+        return None
+    if task.labels is None:
+        raise DatasetError("--class-map needs the classes that it maps to: --recipe or --labels")
+    return ClassMap.of(read_mapping(source), task.labels.names)
 
 
 if __name__ == "__main__":

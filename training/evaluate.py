@@ -3,6 +3,9 @@
 
     python training/evaluate.py m3l_core/data/bundles/rooms_b0 rooms/val.json --output runs/rooms_b0/val
 
+Where the labels have other classes than the bundle, --class-map says which of the bundle's each of them is; a class of
+the bundle that none of them becomes is left out of the mean.
+
 Writes evaluation.json and evaluation.png into the output folder, and tables to the console.
 """
 
@@ -17,9 +20,11 @@ from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import positive, run, whole_number
+from m3l_core.datasets.class_map import read_mapping
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.engines.engine import ENGINES, load_engine
 from m3l_core.evaluation.conditions import MISSING, SCENARIOS, standard_conditions
+from m3l_core.evaluation.evaluated_classes import EvaluatedClasses
 from m3l_core.evaluation.picture import write_picture
 from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
 from m3l_core.evaluation.robustness import RobustnessEvaluator, labelled_samples
@@ -35,10 +40,12 @@ def main() -> None:
     samples = read_index(arguments.index, described.modality_names)
     labelled = labelled_samples(samples, arguments.index)
     chosen = evenly_spread(labelled, arguments.limit)
+    maps = [None if each is None else read_mapping(each) for each in (arguments.class_map, arguments.bundle_map)]
+    classes = EvaluatedClasses.mapped(described.labels, *maps)
     engine = load_engine(bundle, arguments.engine, arguments.precision, arguments.threads)
 
     probe_folder(arguments.output)
-    evaluator = RobustnessEvaluator(engine, described, arguments.missing)
+    evaluator = RobustnessEvaluator(engine, described, arguments.missing, classes)
     conditions = standard_conditions(described.modality_names, arguments.conditions)
     frames = track(chosen, f"{len(conditions)} conditions", console=Console(stderr=True))
     result = evaluator.measure(frames, conditions)
@@ -51,15 +58,17 @@ def main() -> None:
         frames=len(chosen),
         labelled=len(labelled),
         unlabelled=len(samples) - len(labelled),
+        class_map=arguments.class_map,
+        bundle_map=arguments.bundle_map,
     )
     examples = [evaluator.example(sample) for sample in evenly_spread(chosen, EXAMPLES)]
-    classes = described.labels.names
+    names = classes.labels.names
     # A file or another program gets the tables in full width.
-    Console(width=None if sys.stdout.isatty() else 200).print(*tables(subject, classes, result), sep="\n")
+    Console(width=None if sys.stdout.isatty() else 200).print(*tables(subject, names, result), sep="\n")
     figures, picture = (arguments.output / f"evaluation.{suffix}" for suffix in ("json", "png"))
     with writing_to(arguments.output):
-        write_json(figures, to_dict(subject, classes, result))
-        write_picture(picture, subject, described.labels, described.modalities, result, examples)
+        write_json(figures, to_dict(subject, names, result))
+        write_picture(picture, subject, classes.labels, described.modalities, result, examples)
     print(f"written: {figures}, {picture}")
 
 
@@ -78,6 +87,16 @@ def parse_arguments() -> argparse.Namespace:
         default=SCENARIOS,
         metavar="LIST",
         help=f"some of {','.join(SCENARIOS)}; subsets are measured in any case",
+    )
+    parser.add_argument(
+        "--class-map",
+        metavar="FILE[#KEY]",
+        help="JSON or YAML file, or a part of it, that maps each class of the labels to one of the bundle's or null",
+    )
+    parser.add_argument(
+        "--bundle-map",
+        metavar="FILE[#KEY]",
+        help="the same for the bundle's classes, where both are measured in the classes of a third set",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="measure N frames, evenly spread")
     return parser.parse_args()

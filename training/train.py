@@ -46,7 +46,7 @@ def main() -> None:
     require("torch", "train")
     from m3l_core.datasets.model_inputs import read_model_inputs
     from m3l_core.engines.onnx_export import export_onnx
-    from m3l_core.trainer.data import read_data
+    from m3l_core.trainer.data import read_data, validation_index
     from m3l_core.trainer.distributed import Ranks
     from m3l_core.trainer.export import export_bundle
     from m3l_core.trainer.provenance import Provenance
@@ -84,7 +84,7 @@ def main() -> None:
             page = write_report(trainer, provenance)
             print(f"bundle: {bundle.folder}\nreport: {page}")
             # Last: whatever it meets, the training is safe on disk.
-            export_onnx(bundle, read_model_inputs(arguments.data / recipe.data.validation, bundle.description))
+            export_onnx(bundle, read_model_inputs(validation_index(recipe, arguments.data), bundle.description))
     ranks.leave()
 
 

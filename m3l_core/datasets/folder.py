@@ -9,8 +9,8 @@ instant; a frame without ``label`` is unlabelled. Color is jpeg or png, depth is
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from m3l_core.datasets.class_map import ClassMap
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality, Modality
@@ -33,15 +34,30 @@ class Sample:
     """Modality -> file; what was missing at that instant is not in it."""
     label: Path | None
     recording: str
+    data_set: str = ""
+    """Which of several sets it is of."""
+    class_map: ClassMap | None = None
+    """From the classes of its label; None: they are the model's."""
 
 
-def read_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> list[Sample]:
+def read_index(
+    path: Path,
+    modalities: Sequence[str] = ("color", "depth"),
+    data_set: str = "",
+    class_map: ClassMap | None = None,
+) -> list[Sample]:
     """Read an index file and check that every file it names is there.
+
+    Args:
+        path: the index file.
+        modalities: what to read of each frame.
+        data_set: the name of the set, where there are several.
+        class_map: from the classes of the set.
 
     Raises:
         DatasetError: the index cannot be read, an entry lacks a field, or a file is missing.
     """
-    samples = parse_index(path, modalities)
+    samples = parse_index(path, modalities, data_set, class_map)
     files = [file for sample in samples for file in (*sample.images.values(), sample.label) if file is not None]
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -49,8 +65,13 @@ def read_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> li
     return samples
 
 
-def parse_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> list[Sample]:
-    """Read an index file without looking for the files it names.
+def parse_index(
+    path: Path,
+    modalities: Sequence[str] = ("color", "depth"),
+    data_set: str = "",
+    class_map: ClassMap | None = None,
+) -> list[Sample]:
+    """Read an index file as ``read_index`` does, without looking for the files it names.
 
     Raises:
         DatasetError: the index cannot be read or an entry lacks a field.
@@ -61,7 +82,8 @@ def parse_index(path: Path, modalities: Sequence[str] = ("color", "depth")) -> l
         raise DatasetError(f"{path} cannot be read as an index of frames: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise DatasetError(f"{path}: expected a JSON list with at least one frame, got {str(entries)[:40]}")
-    return [_sample(path, number, entry, modalities) for number, entry in enumerate(entries)]
+    samples = [_sample(path, number, entry, modalities) for number, entry in enumerate(entries)]
+    return [replace(sample, data_set=data_set, class_map=class_map) for sample in samples]
 
 
 def _sample(path: Path, number: int, entry: Any, modalities: Sequence[str]) -> Sample:
@@ -113,10 +135,11 @@ def read_sample(
     modalities: Sequence[Modality] = (ColorModality(), DepthModality()),
     num_classes: int | None = None,
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8] | None]:
-    """Images by modality and the label image if there is one, all of one size.
+    """Images by modality and the label image if there is one, all of one size; the label in the classes of the model.
 
     Raises:
-        DatasetError: a file is unreadable, the sizes differ, or a label is not below ``num_classes``.
+        DatasetError: a file is unreadable, the sizes differ, or a label is not below ``num_classes``, or not one of
+            the classes of the sample's class map.
     """
     images = {
         modality.name: read_image(sample.images[modality.name], kind_of(modality))
@@ -127,15 +150,26 @@ def read_sample(
     sizes = {str(sample.images[name]): image.shape[:2] for name, image in images.items()}
     if label is not None:
         sizes[str(sample.label)] = label.shape
-        known = IGNORE if num_classes is None else num_classes
+        class_map = sample.class_map
+        known = (num_classes or IGNORE) if class_map is None else len(class_map.targets)
         if (unknown := label[(label >= known) & (label != IGNORE)]).size:
             raise DatasetError(
-                f"{sample.label} has the class id {unknown.max()}, but there are {known} classes: "
+                f"{sample.label} has the class id {unknown.max()}, but there are {known} classes"
+                f"{'' if class_map is None else ' in the class map'}: "
                 f"expected 0 to {known - 1}, and {IGNORE} where nothing is labelled"
             )
+        if class_map is not None:
+            label = class_map.apply(label)
     if len(set(sizes.values())) > 1:
         raise DatasetError(f"images of one instant differ in size, register them: {sizes}")
     return images, label
+
+
+def classes_of(samples: Iterable[Sample]) -> frozenset[int] | None:
+    """The model's classes that the sets of some samples have; None: all."""
+    maps = {sample.class_map for sample in samples}
+    found = [class_map.classes for class_map in maps if class_map is not None]
+    return frozenset().union(*found) if len(found) == len(maps) else None
 
 
 _Item = TypeVar("_Item")

@@ -34,12 +34,17 @@ class Subject:
     """Frames of the index that have a label; ``frames`` of them were measured."""
     unlabelled: int
     """Frames of the index that have none."""
+    class_map: str | None = None
+    """Where the map from the labels' classes was read."""
+    bundle_map: str | None = None
+    """Where the map from the bundle's classes was read."""
 
     @property
     def title(self) -> str:
         left_out = f" ({self.unlabelled} more have no label)" if self.unlabelled else ""
         frames = f"{self.frames} of {self.labelled} frames of {self.index}{left_out}"
-        return f"{self.bundle}, {self.engine} {self.precision}, {frames}"
+        maps = " and ".join(Path(each).name for each in (self.class_map, self.bundle_map) if each)
+        return f"{self.bundle}, {self.engine} {self.precision}, {frames}{f', classes by {maps}' if maps else ''}"
 
 
 def to_dict(subject: Subject, classes: Sequence[str], result: RobustnessResult) -> dict[str, Any]:

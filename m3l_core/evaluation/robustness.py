@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from m3l_core.evaluation.conditions import (
     model_input,
     nothing_present,
 )
+from m3l_core.evaluation.evaluated_classes import EvaluatedClasses
 from m3l_core.frames import Frame, FrameSet, Segmentation
-from m3l_core.labels import IGNORE
 from m3l_core.metrics import CalibrationError, ConfusionMatrix, subset_key, subsets
 from m3l_core.preprocessing import prepare
 
@@ -44,10 +44,10 @@ def labelled_samples(samples: Sequence[Sample], source: Path) -> list[Sample]:
 
 
 class Score:
-    """Counts of one condition."""
+    """Counts of one condition, over the classes that are ``measured``; None: all."""
 
-    def __init__(self, num_classes: int) -> None:
-        self.confusion = ConfusionMatrix(num_classes)
+    def __init__(self, num_classes: int, measured: Collection[int] | None = None) -> None:
+        self.confusion = ConfusionMatrix(num_classes, measured)
         self.calibration = CalibrationError()
         self.frames = 0
 
@@ -127,11 +127,19 @@ class RobustnessEvaluator:
         engine: what runs the network.
         description: of the engine's bundle.
         missing: how a missing modality is fed.
+        classes: what is counted, where the bundle's classes are mapped to others or those of the labels are.
     """
 
-    def __init__(self, engine: Engine, description: BundleDescription, missing: Missing = "token") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        description: BundleDescription,
+        missing: Missing = "token",
+        classes: EvaluatedClasses | None = None,
+    ) -> None:
         self._engine = engine
         self._description = description
+        self._classes = classes or EvaluatedClasses(description.labels)
         self._missing = missing
         self._nothing = nothing_present(description.modalities, description.input_size, missing)
 
@@ -145,11 +153,11 @@ class RobustnessEvaluator:
             DatasetError: a sample cannot be read, or has a class that the bundle does not know.
             EngineError: the engine cannot run the bundle's input.
         """
-        classes = len(self._description.labels)
+        num_classes, measured = len(self._classes.labels), self._classes.measured
         result = RobustnessResult(
             self._description.modality_names,
             self._missing,
-            {condition: Score(classes) for condition in conditions},
+            {condition: Score(num_classes, measured) for condition in conditions},
             self._description.network.missing == "no_stream",
         )
         for sample in samples:
@@ -170,16 +178,10 @@ class RobustnessEvaluator:
         return Example(images, truth, {condition.name: found.labels for condition, found in segmented})
 
     def _read(self, sample: Sample) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
-        images, truth = read_sample(sample, self._description.modalities)
+        mapped = replace(sample, class_map=self._classes.of_labels)
+        images, truth = read_sample(mapped, self._description.modalities, len(self._classes.labels))
         if truth is None:
             raise DatasetError(f"a frame of {sample.recording} has no label; only labelled frames can be measured")
-        classes = len(self._description.labels)
-        unknown = truth[(truth >= classes) & (truth != IGNORE)]
-        if unknown.size:
-            raise DatasetError(
-                f"{sample.label} has the class id {unknown.max()}, but the bundle has {classes} classes: "
-                f"expected 0 to {classes - 1}, and {IGNORE} where nothing is labelled"
-            )
         return images, truth
 
     def _segment(
@@ -202,4 +204,5 @@ class RobustnessEvaluator:
         for condition in conditions:
             left = apply_condition(condition, whole, name)
             if left:
-                yield condition, self._engine.infer(model_input(left, modalities, self._nothing), (height, width))
+                found = self._engine.infer(model_input(left, modalities, self._nothing), (height, width))
+                yield condition, self._classes.of(found)

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from pydantic import ValidationError
 
+from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import Sample, parse_index
 from m3l_core.errors import DatasetError
 from m3l_core.inspection.tally import Distances, Tally, Task
@@ -46,7 +47,11 @@ def load_task(path: Path, known: Collection[str]) -> Task:
 
 
 def inspect_index(
-    index: Path, task: Task, workers: int = 1, advance: Callable[[int], None] = lambda frames: None
+    index: Path,
+    task: Task,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda frames: None,
+    class_map: ClassMap | None = None,
 ) -> dict[str, Any]:
     """Read every file that an index names.
 
@@ -55,6 +60,7 @@ def inspect_index(
         task: the modalities and classes that a training would use.
         workers: processes.
         advance: called with the number of frames that were done since.
+        class_map: from the classes of the labels to those of the task.
 
     Returns:
         Figures, ready for JSON: ``problems`` has what would stop a training, ``remarks`` what it would suffer from.
@@ -62,7 +68,7 @@ def inspect_index(
     Raises:
         DatasetError: the index itself cannot be read, or an entry lacks a field.
     """
-    samples = parse_index(index, [modality.name for modality in task.modalities])
+    samples = parse_index(index, [modality.name for modality in task.modalities], class_map=class_map)
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     tally = Tally()
     for chunk, part in zip(chunks, in_processes(partial(_tally, task), chunks, workers, chunk=1), strict=True):

@@ -48,6 +48,8 @@ def _row(sample: Sample, modalities: Sequence[Modality], labels: LabelSet | None
         if under is None and image is not None and isinstance(modality, ColorModality):
             under = cells[-1]
     label = _read(sample.label, "label")
+    if label is not None and sample.class_map is not None:
+        label = sample.class_map.apply(label)
     cells.append(_note("no label") if label is None else _overlay(_fit(label), under, labels))
     return np.concatenate(cells, axis=1)
 

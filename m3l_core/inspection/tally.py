@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import Sample, kind_of, read_image
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
@@ -101,7 +102,7 @@ class Tally:
             self.unlabelled += 1
         elif (label := self._read(sample.label, partial(read_image, sample.label, "label"))) is not None:
             images[sample.label] = label
-            self._count(sample.label, label, task.labels)
+            self._count(sample.label, label, sample.class_map, task.labels)
         sizes = {path: image.shape[:2] for path, image in images.items()}
         if len(set(sizes.values())) > 1:
             self._problem(
@@ -120,13 +121,16 @@ class Tally:
             self._problem("unreadable files", str(error))
             return None
 
-    def _count(self, path: Path, label: NDArray[np.uint8], labels: LabelSet | None) -> None:
+    def _count(self, path: Path, label: NDArray[np.uint8], class_map: ClassMap | None, labels: LabelSet | None) -> None:
+        classes = class_map.targets if class_map is not None else labels
         pixels = np.bincount(label.ravel(), minlength=256)
+        if classes is not None and (beyond := np.flatnonzero(pixels[len(classes) : IGNORE]) + len(classes)).size:
+            values = ", ".join(map(str, beyond[:5]))
+            self._problem("labels without a class", f"{path} has {values}; there are {len(classes)} classes")
+        if class_map is not None:
+            pixels = np.bincount(class_map.apply(label).ravel(), minlength=256)
         self.label_pixels += pixels
         self.label_frames += pixels > 0
-        if labels is not None and (beyond := np.flatnonzero(pixels[len(labels) : IGNORE]) + len(labels)).size:
-            values = ", ".join(map(str, beyond[:5]))
-            self._problem("labels without a class", f"{path} has {values}; there are {len(labels)} classes")
 
     def _problem(self, kind: str, where: str) -> None:
         self.problems.setdefault(kind, []).append(where)

@@ -26,6 +26,7 @@ from m3l_core.trainer.distributed import Ranks
 from m3l_core.trainer.disturbances import add_noise, disturb, jitter, random_box
 from m3l_core.trainer.masking import draw_present, draw_tokens
 from m3l_core.trainer.recipe import Phase, Recipe
+from m3l_core.trainer.sample_order import SampleOrder
 
 Images = dict[str, NDArray[Any]]
 Position = tuple[int, int]
@@ -73,13 +74,15 @@ class TrainingSamples(Dataset[Batch]):
         self.phase = phase
         self.cache_left = cache_bytes
         self.cache: dict[Position, tuple[Images, NDArray[np.uint8] | None]] = {}
+        self.orders = [
+            SampleOrder([sample.data_set for sample in samples], recipe.shares, recipe.seed, stream)
+            for stream, samples in enumerate(lists)
+        ]
 
     def __getitem__(self, position: Position) -> Batch:
         recipe, method, phase = self.recipe, self.recipe.method, self.phase
         stream, number = position
-        epoch, place = divmod(number, len(self.lists[stream]))
-        order = np.random.default_rng([recipe.seed, 0, stream, epoch]).permutation(len(self.lists[stream]))
-        source = (stream, int(order[place]))
+        source = (stream, self.orders[stream].place(number))
         # A generator for each purpose, so that one option of a method does not change what another draws.
         geometry, exposure, dropout, disturbance, mixing = (
             np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in range(1, 6)

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import Sample, read_index
 from m3l_core.datasets.splits import split_by_recording
 from m3l_core.errors import DatasetError
-from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.recipe import DataSet, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +55,51 @@ class TrainingData:
 
 
 def read_data(recipe: Recipe, folder: Path) -> TrainingData:
-    """Read the lists and draw the recordings that keep their labels.
+    """Read the lists of every set and draw the recordings that keep their labels.
 
     Raises:
         DatasetError: a list is unusable, a recording is in training and in validation, or the method has nothing to
             give pseudo labels to.
     """
-    lists = recipe.data
+    sets = [_read_set(recipe, lists, folder) for lists in recipe.data_sets]
+    labelled, unlabelled, validation = ([sample for each in sets for sample in each[kind]] for kind in range(3))
+    if recipe.method.pseudo_labels != "none" and not unlabelled:
+        trained = " and ".join(str(folder / each.root / each.labelled) for each in recipe.data_sets if each.labelled)
+        raise DatasetError(
+            f"{recipe.name} teaches by pseudo labels, and {trained} has no frame without a label: set "
+            "data.label_fraction below 1, name a list in data.unlabelled, or take the recipe paper_supervised_dropout"
+        )
+    return TrainingData(labelled, unlabelled, validation, folder)
 
-    def read(name: str) -> list[Sample]:
-        return read_index(folder / name, recipe.modality_names)
+
+def validation_index(recipe: Recipe, folder: Path) -> Path:
+    """The first list of frames to validate with."""
+    return next(folder / each.root / each.validation for each in recipe.data_sets if each.validation)
+
+
+def _read_set(recipe: Recipe, lists: DataSet, folder: Path) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Labelled, unlabelled and validation samples of one set."""
+    name = lists.title if len(recipe.data_sets) > 1 else ""
+    class_map = None if lists.class_map is None else ClassMap.of(lists.class_map, recipe.labels.names)
+
+    def read(index: str | None) -> list[Sample]:
+        return read_index(folder / lists.root / index, recipe.modality_names, name, class_map) if index else []
 
     training, validation = read(lists.labelled), read(lists.validation)
     labelled, unlabelled = split_by_recording(training, lists.label_fraction, lists.label_seed)
     # Frames of a labelled recording that nobody has labelled.
     unlabelled += [sample for sample in labelled if sample.label is None]
     labelled = [sample for sample in labelled if sample.label is not None]
-    if lists.unlabelled is not None:
-        unlabelled += [replace(sample, label=None) for sample in read(lists.unlabelled)]
-    if not labelled:
-        raise DatasetError(f"{folder / lists.labelled}: no frame of the drawn recordings has a label")
-    if recipe.method.pseudo_labels != "none" and not unlabelled:
-        raise DatasetError(
-            f"{recipe.name} teaches by pseudo labels, and {folder / lists.labelled} has no frame without a label: set "
-            "data.label_fraction below 1, name a list in data.unlabelled, or take the recipe paper_supervised_dropout"
-        )
+    unlabelled += [replace(sample, label=None) for sample in read(lists.unlabelled)]
+    if lists.labelled and not labelled:
+        raise DatasetError(f"{folder / lists.root / lists.labelled}: no frame of the drawn recordings has a label")
+    measured = folder / lists.root / (lists.validation or "")
     if without := [sample for sample in validation if sample.label is None]:
-        raise DatasetError(f"{folder / lists.validation}: {len(without)} frames have no label to measure against")
+        raise DatasetError(f"{measured}: {len(without)} frames have no label to measure against")
     known = {sample.recording for sample in (*labelled, *unlabelled)}
     if shared := sorted(known & {sample.recording for sample in validation}):
         raise DatasetError(
-            f"{folder / lists.validation} shares recordings with the training ({', '.join(shared[:5])}): "
+            f"{measured} shares recordings with the training ({', '.join(shared[:5])}): "
             "split by recording, else validation measures what was learnt by heart"
         )
-    return TrainingData(labelled, unlabelled, validation, folder)
+    return labelled, unlabelled, validation

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from m3l_core.datasets.folder import Sample, read_sample
+from m3l_core.datasets.folder import Sample, classes_of, read_sample
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.metrics import ConfusionMatrix, subset_key, subsets
 from m3l_core.modalities import Modality
@@ -66,7 +67,8 @@ def evaluate(
 ) -> dict[str, ConfusionMatrix]:
     """Label every sample with each subset present, at the size of its label.
 
-    The ranks take turns with the samples and sum their counts, so the figures are those of one process.
+    The ranks take turns with the samples and sum their counts, so the figures are those of one process. Classes that
+    the samples' sets do not have are not measured.
 
     Returns:
         Subset, such as ``color+depth`` -> confusion matrix over all samples.
@@ -75,7 +77,8 @@ def evaluate(
     was_training = network.training
     network.eval()
     keys = [subset_key(subset) for subset in subsets([modality.name for modality in modalities])]
-    matrices = {key: ConfusionMatrix(network.config.num_classes) for key in keys}
+    measured = classes_of(samples)
+    matrices = {key: ConfusionMatrix(network.config.num_classes, measured) for key in keys}
     for sample in samples[ranks.rank :: ranks.count]:
         images, label = read_sample(sample, modalities, network.config.num_classes)
         assert label is not None
@@ -86,3 +89,47 @@ def evaluate(
     for matrix in matrices.values():
         matrix.counts = ranks.sum(torch.from_numpy(matrix.counts).to(network.alpha.device)).cpu().numpy()
     return matrices
+
+
+def evaluate_sets(
+    network: LinearFusionSegFormer,
+    samples: Sequence[Sample],
+    modalities: Sequence[Modality],
+    size: tuple[int, int],
+    mixed_precision: bool = False,
+    ranks: Ranks | None = None,
+) -> dict[str, Any]:
+    """Evaluate each data set by itself.
+
+    Returns:
+        ``miou`` by subset, the mean over the sets; ``iou`` by subset and class, the mean over the sets that have the
+        class, None where there is none; where there are several sets, ``sets`` with the same of each.
+    """
+    of_sets: dict[str, list[Sample]] = {}
+    for sample in samples:
+        of_sets.setdefault(sample.data_set, []).append(sample)
+    matrices = [evaluate(network, each, modalities, size, mixed_precision, ranks) for each in of_sets.values()]
+    figures = [_figures([each]) for each in matrices]
+    whole = _figures(matrices)
+    return whole | {"sets": dict(zip(of_sets, figures, strict=True))} if len(of_sets) > 1 else whole
+
+
+def _figures(of_sets: Sequence[Mapping[str, ConfusionMatrix]]) -> dict[str, Any]:
+    """Means over the sets that have something of a subset, or of a class."""
+    miou = {key: _mean(of_set[key].mean_iou() for of_set in of_sets) for key in of_sets[0]}
+    iou = {key: map(_mean, np.transpose([of_set[key].iou() for of_set in of_sets])) for key in of_sets[0]}
+    return {
+        "miou": {key: round(value, 4) for key, value in miou.items()},
+        "iou": {key: rounded_shares(values) for key, values in iou.items()},
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of those that are there; NaN if there are none."""
+    known = [float(value) for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def rounded_shares(values: Iterable[float]) -> list[float | None]:
+    """For people, with None where JSON has no NaN."""
+    return [round(value, 4) if math.isfinite(value) else None for value in values]

@@ -63,6 +63,7 @@ def _card(description: BundleDescription, told: str, provenance: Provenance) -> 
         "licence": start.licence + ("" if start.commercial else ": no commercial use, as far as is known"),
     }
     notice = f"\n> **Note.** {start.notice}\n" if start.notice else ""
+    measured_on = " and ".join(f"`{each.index(each.validation)}`" for each in provenance.data if each.validation)
     measured = description.miou
     keys = [subset_key(names) for names in subsets(description.modality_names)]
     miou = {key.replace("+", " and "): f"{measured[key]:.3f}" if key in measured else _NOT_MEASURED for key in keys}
@@ -73,7 +74,7 @@ def _card(description: BundleDescription, told: str, provenance: Provenance) -> 
 {notice}
 {_table(("", ""), facts)}
 
-Mean IoU on `{provenance.validation}`; a missing modality {_MISSING[description.network.missing]}:
+Mean IoU on {measured_on}; a missing modality {_MISSING[description.network.missing]}:
 
 {_table(("sensors", "mIoU"), miou | {MEAN: mean})}
 """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from m3l_core.datasets.folder import Sample
 from m3l_core.model.start_weights import RANDOM, StartWeights
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.method import Method
@@ -13,6 +15,49 @@ from m3l_core.trainer.recipe import Recipe
 
 SUPERVISED = "supervised"
 _TEACHERS = {"none": SUPERVISED, "mean_teacher": "mean teacher", "cross": "cross pseudo supervision"}
+
+
+class SetFrames(BaseModel):
+    """What was taken of a data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """Empty where there is only one."""
+    share: float
+    """Of each batch."""
+    labelled: str | None
+    """Index file."""
+    labelled_frames: int
+    label_fraction: float
+    """Share of the recordings in ``labelled`` that kept their labels."""
+    label_seed: int
+    """Drew those recordings."""
+    unlabelled: str | None
+    """Index file of more frames without labels."""
+    unlabelled_frames: int
+    """Of both lists; a method without pseudo labels uses none."""
+    validation: str | None
+    """Index file."""
+    validation_frames: int
+    class_map: dict[str, str | None] | None
+    """From the classes of the set, where they are not those of the network."""
+
+    def index(self, name: str | None) -> str:
+        """An index file, with the name of the set where there are several."""
+        return f"{self.name}/{name}" if self.name else str(name)
+
+    def labelled_text(self) -> str:
+        drawn = f", {self.label_fraction:g} of the recordings, drawn with seed {self.label_seed}"
+        share = f", {self.share:.0%} of each batch" if self.name else ""
+        return f"{self.labelled_frames} of {self.index(self.labelled)}{drawn if self.label_fraction < 1 else ''}{share}"
+
+    def unlabelled_text(self) -> str:
+        lists = " and ".join(self.index(name) for name in (self.labelled, self.unlabelled) if name)
+        return f"{self.unlabelled_frames} of {lists}"
+
+    def validation_text(self) -> str:
+        return f"{self.validation_frames} of {self.index(self.validation)}"
 
 
 class Provenance(BaseModel):
@@ -28,20 +73,11 @@ class Provenance(BaseModel):
     iterations: int
     method: tuple[str, ...]
     """Who labels the unlabelled frames, and what is added to that."""
-    labelled: str
-    """Index file."""
+    data: tuple[SetFrames, ...]
     labelled_frames: int
-    label_fraction: float
-    """Share of the recordings in ``labelled`` that kept their labels."""
-    label_seed: int
-    """Drew those recordings."""
-    unlabelled: str | None
-    """Index file of more frames without labels."""
     unlabelled_frames: int
-    """Of both lists; a method without pseudo labels uses none."""
-    validation: str
-    """Index file."""
     validation_frames: int
+    """Of all sets."""
     start_weights: StartWeights
 
     @classmethod
@@ -49,7 +85,6 @@ class Provenance(BaseModel):
         cls, recipe: Recipe, data: TrainingData, command: str, start_weights: StartWeights | None = None
     ) -> Provenance:
         """Of a training by ``recipe`` on ``data``; ``start_weights`` None: random ones."""
-        lists = recipe.data
         return cls(
             command=command,
             recipe=recipe.name,
@@ -57,37 +92,47 @@ class Provenance(BaseModel):
             seed=recipe.seed,
             iterations=recipe.iterations,
             method=method_names(recipe.method),
-            labelled=lists.labelled,
+            data=_of_sets(recipe, data),
             labelled_frames=len(data.labelled),
-            label_fraction=lists.label_fraction,
-            label_seed=lists.label_seed,
-            unlabelled=lists.unlabelled,
             unlabelled_frames=len(data.unlabelled),
-            validation=lists.validation,
             validation_frames=len(data.validation),
             start_weights=start_weights or StartWeights(source=RANDOM, licence="Apache-2.0", commercial=True),
         )
 
     def rows(self) -> dict[str, str]:
         """For a table, without the command."""
-        lists = " and ".join(filter(None, (self.labelled, self.unlabelled)))
         unused = ", not used" if self.method[0] == SUPERVISED else ""
-        drawn = (
-            f", {self.label_fraction:g} of the recordings, drawn with seed {self.label_seed}"
-            if self.label_fraction < 1
-            else ""
-        )
+        unlabelled = "; ".join(each.unlabelled_text() for each in self.data if each.unlabelled_frames)
         start = self.start_weights
         source = ", ".join(f"{name} {value}" for name, value in self.source.items())
         return {
             **({"data set": source} if source else {}),
             "method": ", ".join(self.method),
-            "labelled frames": f"{self.labelled_frames} of {self.labelled}{drawn}",
-            "unlabelled frames": f"{self.unlabelled_frames} of {lists}{unused}" if self.unlabelled_frames else "none",
-            "validation frames": f"{self.validation_frames} of {self.validation}",
+            "labelled frames": "; ".join(each.labelled_text() for each in self.data if each.labelled),
+            "unlabelled frames": f"{unlabelled}{unused}" if unlabelled else "none",
+            "validation frames": "; ".join(each.validation_text() for each in self.data if each.validation),
             "iterations": f"{self.iterations}, seed {self.seed}",
             "start weights": f"{start.source}, {start.licence}",
         }
+
+
+def _of_sets(recipe: Recipe, data: TrainingData) -> tuple[SetFrames, ...]:
+    total = sum(recipe.shares.values())
+    return tuple(
+        SetFrames(
+            name=name,
+            share=share / total,
+            labelled_frames=_count(data.labelled, name),
+            unlabelled_frames=_count(data.unlabelled, name),
+            validation_frames=_count(data.validation, name),
+            **lists.model_dump(include=SetFrames.model_fields.keys() - {"name", "share"}),
+        )
+        for (name, share), lists in zip(recipe.shares.items(), recipe.data_sets, strict=True)
+    )
+
+
+def _count(samples: Sequence[Sample], data_set: str) -> int:
+    return sum(sample.data_set == data_set for sample in samples)
 
 
 def method_names(method: Method) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from m3l_core.errors import RecipeError
+from m3l_core.datasets.class_map import ClassMap
+from m3l_core.errors import DatasetError, RecipeError
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import InputSide, Modalities
 from m3l_core.network_config import Encoder
@@ -19,18 +20,34 @@ from m3l_core.yaml_files import read_yaml
 _Positive = Annotated[int, Field(gt=0)]
 _Seed = Annotated[int, Field(ge=0)]
 _CropSide = Annotated[int, Field(ge=32)]
+LEAST_SHARE = 0.01
+"""Of a set among several."""
 
 
-class Data(Strict):
-    """Index files, relative to the data folder given on the command line."""
+class DataSet(Strict):
+    """Index files of one set, and what part it has in the training."""
 
-    labelled: str
-    validation: str
+    name: str = ""
+    """Of several sets; its root, if it is not given."""
+    root: str = ""
+    """Folder of the index files, relative to the data folder given on the command line."""
+    labelled: str | None = None
     unlabelled: str | None = None
+    validation: str | None = None
+    share: Annotated[float, Field(gt=0)] = 1.0
+    """Part of each batch that is drawn from this set, relative to the others' shares."""
+    class_map: dict[str, str | None] | None = None
+    """From every class of the set, in the order of its ids, to one of ``labels``, or to null, which is ignored; None:
+    the set has the recipe's classes."""
     label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the recordings in ``labelled`` that keep their labels; the frames of the others join ``unlabelled``."""
     label_seed: _Seed = 0
     """Draws those recordings."""
+
+    @property
+    def title(self) -> str:
+        """What the set is called."""
+        return self.name or self.root
 
 
 class Phase(Strict):
@@ -80,7 +97,8 @@ class Recipe(Strict):
     labels: LabelSet
     input_height: InputSide
     input_width: InputSide
-    data: Data
+    data: DataSet | tuple[DataSet, ...]
+    """One set or several, each batch with its share of each."""
     source: dict[str, Any] = Field(default_factory=dict)
     """What an imported data set was made from, as its labels.yaml tells."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
@@ -114,8 +132,36 @@ class Recipe(Strict):
         return sum(phase.iterations for phase in self.phases)
 
     @property
+    def data_sets(self) -> tuple[DataSet, ...]:
+        return self.data if isinstance(self.data, tuple) else (self.data,)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of each set by the name that its samples bear, which of a single one is empty."""
+        return {each.title: each.share for each in self.data_sets} if len(self.data_sets) > 1 else {"": 1.0}
+
+    @property
     def modality_names(self) -> tuple[str, ...]:
         return tuple(modality.name for modality in self.modalities)
+
+    @model_validator(mode="after")
+    def _data_sets_fit(self) -> Recipe:
+        for kind in ("labelled", "validation"):
+            if not any(getattr(each, kind) for each in self.data_sets):
+                raise ValueError(f"data: no set has a list of {kind} frames")
+        titles = [each.title for each in self.data_sets]
+        if (len(titles) > 1 and not all(titles)) or len(set(titles)) != len(titles):
+            raise ValueError(f"data: several sets need names, or roots, that differ, got {titles}")
+        total = sum(each.share for each in self.data_sets)
+        for each in self.data_sets:
+            if each.share < LEAST_SHARE * total:
+                raise ValueError(f"data: the share of {each.title} is below {LEAST_SHARE:g} of all")
+            if each.class_map is not None:
+                try:
+                    ClassMap.of(each.class_map, self.labels.names)
+                except DatasetError as error:
+                    raise ValueError(f"data: {each.title}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _dropout_names_modalities(self) -> Recipe:

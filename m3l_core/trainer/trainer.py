@@ -22,7 +22,7 @@ from m3l_core.trainer.batches import Batch, check_batches, training_batches
 from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.distributed import Ranks, synchronize_norms
-from m3l_core.trainer.evaluator import evaluate
+from m3l_core.trainer.evaluator import evaluate_sets, rounded_shares
 from m3l_core.trainer.interruption import Interrupted, stop_on_signals
 from m3l_core.trainer.objective import Forward, objective
 from m3l_core.trainer.optimization import learning_rate_schedule, moving_average, new_networks, parameter_groups
@@ -100,8 +100,8 @@ class Trainer:
         self.losses: list[dict[str, float]] = []
         """Of each iteration: ``loss`` and what it is made of."""
         self.history: list[dict[str, Any]] = []
-        """Of each evaluation: ``iteration``; ``miou`` by subset; ``iou`` by subset and class; ``kept``, the share of
-        the pseudo labels that counted, by class; None where there is no such share."""
+        """Of each evaluation: ``iteration``; what ``evaluate_sets`` gives; ``kept``, the share of the pseudo labels
+        that counted, by class; None where there is no such share."""
         self.kept = torch.zeros(2, len(recipe.labels))
         """Weight and number of the pseudo labels of each class since the last evaluation."""
         self.seconds = self.waited = 0.0
@@ -206,7 +206,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         recipe = self.recipe
-        matrices = evaluate(
+        figures = evaluate_sets(
             self.averaged_network,
             self.data.validation,
             recipe.modalities,
@@ -216,14 +216,8 @@ class Trainer:
         )
         weight, number = self.kept.tolist()
         self.kept.zero_()
-        self.history.append(
-            {
-                "iteration": self.iteration,
-                "miou": {subset: round(matrix.mean_iou(), 4) for subset, matrix in matrices.items()},
-                "iou": {subset: _shares(matrix.iou().tolist()) for subset, matrix in matrices.items()},
-                "kept": _shares([w / n if n else math.nan for w, n in zip(weight, number, strict=True)]),
-            }
-        )
+        kept = rounded_shares(w / n if n else math.nan for w, n in zip(weight, number, strict=True))
+        self.history.append({"iteration": self.iteration, **figures, "kept": kept})
         for monitor in self.monitors:
             monitor.evaluation(self)
 
@@ -289,8 +283,3 @@ class Trainer:
                 f"{self._checkpoint} was written by another version ({error}): go on with that one, or remove the file"
             ) from error
         logger.info("going on from iteration %d of %s", self.iteration, self._checkpoint)
-
-
-def _shares(values: list[float]) -> list[float | None]:
-    """Rounded for people, with None where JSON has no NaN."""
-    return [round(value, 4) if math.isfinite(value) else None for value in values]

@@ -54,6 +54,17 @@ def naive_iou(truth: NDArray[np.uint8], labels: NDArray[np.uint8], number: int) 
     return len(true & found) / len(true | found) if true | found else math.nan
 
 
+@given(PAIRS, st.sets(st.integers(0, K - 1)))
+def test_a_class_that_is_not_measured_has_no_iou_and_changes_no_other(pair: Pair, measured: set[int]) -> None:
+    whole, part = matrix_of(pair), ConfusionMatrix(K, measured)
+    part.add(*pair)
+    np.testing.assert_array_equal(part.counts, whole.counts)
+    expected = [value if number in measured else math.nan for number, value in enumerate(whole.iou())]
+    np.testing.assert_array_equal(part.iou(), expected)
+    known = [value for value in expected if math.isfinite(value)]
+    np.testing.assert_allclose(part.mean_iou(), np.mean(known) if known else math.nan)
+
+
 @given(PAIRS)
 def test_iou_is_that_of_sets_of_pixels(pair: Pair) -> None:
     expected = [naive_iou(*pair, number) for number in range(K)]

@@ -123,6 +123,35 @@ def write_rooms(folder: Path, train: int = 6, validation: int = 2) -> Path:
     return folder
 
 
+SEVERAL_SETS: list[dict[str, Any]] = [
+    {"root": "rooms", "labelled": "train.json", "validation": "val.json", "share": 3},
+    {
+        "name": "flats",
+        "root": "elsewhere/flats",
+        "labelled": "train.json",
+        "validation": "val.json",
+        "label_fraction": 0.5,
+        "class_map": {"seat": "chair", "ground": "floor", "side": None},
+    },
+    {"root": "lab", "unlabelled": "train.json"},
+]
+"""``data`` of a recipe for what ``write_several_sets`` writes."""
+
+
+def write_several_sets(folder: Path) -> Path:
+    """Rooms as above, others with classes of their own, which know no wall, and frames without labels."""
+    write_rooms(folder / "rooms")
+    write_rooms(folder / "elsewhere" / "flats", train=8)
+    for path in (folder / "elsewhere" / "flats" / "label").iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        relabelled = label.copy()
+        for old, new in {CHAIR: 0, FLOOR: 1, WALL: 2}.items():
+            relabelled[label == old] = new
+        cv2.imwrite(str(path), relabelled)
+    write_rooms(folder / "lab", train=2)
+    return folder
+
+
 def read_rooms(folder: Path) -> tuple[list[Sample], list[Sample]]:
     return read_index(folder / "train.json"), read_index(folder / "val.json")
 

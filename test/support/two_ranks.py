@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support.rooms import METHODS, read_rooms, recipe, training_data
+from support.rooms import METHODS, SEVERAL_SETS, read_rooms, recipe, training_data
 from torch import nn
 
 from m3l_core.errors import M3LError
 from m3l_core.trainer.batches import Batch
+from m3l_core.trainer.data import TrainingData, read_data
 from m3l_core.trainer.distributed import Ranks, synchronize_norms
 from m3l_core.trainer.interruption import Interrupted
 from m3l_core.trainer.recipe import Recipe
@@ -25,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "everything": {"method": METHODS["everything"]},
     "everything, without the missing streams": {"method": METHODS["everything"], "missing": "no_stream"},
     "cross": {"method": METHODS["cross"] | {"modality_dropout": {}}},
+    "several sets": {"method": METHODS["mean teacher"], "data": SEVERAL_SETS},
 }
 PARTS = (3, 5)
 """How many images of a batch each rank norms."""
@@ -35,6 +37,12 @@ def case_recipe(name: str) -> Recipe:
     phase = {"iterations": 4, "batch": 4, "crop": [32, 48], "scale": [0.4, 1.0]}
     changes: dict[str, Any] = {"phases": [phase], "drop_path": 0.0, "head_dropout": 0.0, "checkpoint_every": 100}
     return recipe(**changes, evaluate_every=2, **CASES[name])
+
+
+def case_data(name: str, folder: Path) -> TrainingData:
+    """Of a folder that holds rooms, and several sets."""
+    made = case_recipe(name)
+    return read_data(made, folder) if isinstance(made.data, tuple) else training_data(read_rooms(folder))
 
 
 def norm_case() -> tuple[nn.BatchNorm2d, torch.Tensor, torch.Tensor]:
@@ -87,7 +95,7 @@ class WatchedTrainer(Trainer):
 
 def main(rooms: Path, output: Path) -> None:
     torch.set_num_threads(1)
-    ranks, data = Ranks.join(), training_data(read_rooms(rooms))
+    ranks, data = Ranks.join(), case_data("everything", rooms)
     found: dict[str, Any] = {}
     norm, images, weights = norm_case()
     synchronize_norms(nn.Sequential(norm))
@@ -95,7 +103,7 @@ def main(rooms: Path, output: Path) -> None:
     mine = slice(first, first + PARTS[ranks.rank])
     found["norm"] = normed(norm, images.detach()[mine].requires_grad_(), weights[mine])
     for name in CASES:
-        trainer = WatchedTrainer(case_recipe(name), data, output / name, ranks=ranks)
+        trainer = WatchedTrainer(case_recipe(name), case_data(name, rooms), output / name, ranks=ranks)
         trainer.run()
         found[name] = {
             "losses": trainer.losses,

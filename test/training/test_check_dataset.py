@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from support.published import write
-from support.rooms import RECIPE, SIZE, write_recipe, write_rooms
+from support.rooms import RECIPE, SEVERAL_SETS, SIZE, write_recipe, write_rooms, write_several_sets
 
 ROOT = Path(__file__).parents[2]
 Check = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -67,6 +67,23 @@ def test_classes_beside_the_index_count_unless_others_are_named(check: Check, ro
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({"labels": RECIPE["labels"]}))
     done = check("rooms/train.json", "--labels", "other.yaml")
     assert done.returncode == 0, done.stderr
+
+
+def test_labels_are_counted_in_the_classes_that_a_recipe_maps_them_to(check: Check, tmp_path: Path) -> None:
+    write_several_sets(tmp_path / "sets")
+    recipe = write_recipe(tmp_path / "tiny.yaml", data=SEVERAL_SETS)
+    index = "sets/elsewhere/flats/train.json"
+    done = check(index, "--recipe", recipe, "--class-map", "tiny.yaml#data.1.class_map", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert [entry["name"] for entry in report["classes"] if entry["frames"]] == ["floor", "chair"]
+    assert "classes that are never seen: wall" in report["remarks"]
+    write(tmp_path / "sets/elsewhere/flats/label/train_0.png", np.full(SIZE, 3, np.uint8))
+    done = check(index, "--recipe", recipe, "--class-map", "tiny.yaml#data.1.class_map")
+    assert done.returncode == 1
+    assert "has 3; there are 3 classes" in done.stdout
+    done = check(index, "--class-map", "tiny.yaml#data.1.class_map")
+    assert done.stderr == "check_dataset: --class-map needs the classes that it maps to: --recipe or --labels\n"
 
 
 @pytest.mark.parametrize(

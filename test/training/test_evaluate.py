@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from support.rooms import write_rooms
 
+from m3l_core.bundle import ModelBundle
+
 ROOT = Path(__file__).parents[2]
 Evaluate = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -78,6 +80,34 @@ def test_options_choose_frames_conditions_and_how_missing_is_fed(
     assert list(found["nm"]) == ["low", "mid", "high"]
 
 
+def test_labels_and_bundle_with_other_classes_are_measured_in_common_ones(
+    evaluate: Evaluate, tiny_bundle: Path, index: Path, tmp_path: Path
+) -> None:
+    own = ModelBundle.load(tiny_bundle).description.labels.names
+    maps = {
+        "labels": {"ground": own[0], "side": None, "seat": own[2]},
+        "rooms": {"ground": "floor", "side": None, "seat": "thing"},
+        "bundle": {own[0]: "floor"} | dict.fromkeys(own[1:], "thing"),
+    }
+    (tmp_path / "maps.json").write_text(json.dumps(maps))
+    options = (tiny_bundle, index, "--conditions", "subsets", "--output")
+    done = evaluate(*options, "one", "--class-map", "maps.json#labels")
+    assert done.returncode == 0, done.stderr
+    assert "classes by maps.json#labels" in done.stdout
+    found = json.loads((tmp_path / "one/evaluation.json").read_text())
+    iou = found["subsets"]["color+depth"]["iou"]
+    assert list(iou) == [*own]
+    assert [name for name, value in iou.items() if value is not None] == [own[0], own[2]]
+    done = evaluate(*options, "both", "--class-map", "maps.json#rooms", "--bundle-map", "maps.json#bundle")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "both/evaluation.json").read_text())
+    assert list(found["subsets"]["color"]["iou"]) == ["floor", "thing"]
+    assert found["subject"]["bundle_map"] == "maps.json#bundle"
+    done = evaluate(*options, "none", "--class-map", "maps.json#rooms")
+    assert done.returncode == 1
+    assert done.stderr.startswith("evaluate: the class map names")
+
+
 def test_mistakes_are_told_in_a_line_and_leave_nothing(
     evaluate: Evaluate, tiny_bundle: Path, index: Path, tmp_path: Path
 ) -> None:
@@ -95,7 +125,7 @@ def test_mistakes_are_told_in_a_line_and_leave_nothing(
     done = evaluate(tiny_bundle, index, "--output", "out")
     assert done.returncode == 1
     assert "evaluate: " in done.stderr
-    assert "has the class id 9, but the bundle has 4 classes" in done.stderr.replace("\n", " ")
+    assert "has the class id 9, but there are 4 classes" in done.stderr.replace("\n", " ")
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -75,16 +75,24 @@ class Pace:
 def standing(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float, int]]:
     """Of each subset, and of their mean: name, mIoU now, the best mIoU so far, the iteration that had it.
 
-    NaN is no best; where there is nothing else, the best is NaN.
+    Where there are several data sets, the same of each, by ``SET: SUBSET``. NaN is no best; where there is nothing
+    else, the best is NaN.
     """
     rows = []
-    for name in (*history[-1]["miou"], MEAN):
-        course = [
-            (mm_robust(entry["miou"]) if name == MEAN else entry["miou"][name], entry["iteration"]) for entry in history
-        ]
+    courses = [of_names(entry) for entry in history]
+    for name in courses[-1]:
+        course = [(values[name], entry["iteration"]) for values, entry in zip(courses, history, strict=True)]
         best, iteration = max(course, key=lambda point: -math.inf if math.isnan(point[0]) else point[0])
         rows.append((name, course[-1][0], best, iteration))
     return rows
+
+
+def of_names(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The mIoU of each subset, of their mean, and of each data set where there are several."""
+    figures = dict(evaluation["miou"]) | {MEAN: mm_robust(evaluation["miou"])}
+    for name, of_set in evaluation.get("sets", {}).items():
+        figures |= {f"{name}: {subset}": value for subset, value in of_set["miou"].items()}
+    return figures
 
 
 def mean_losses(losses: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -131,7 +131,7 @@ def _version(package: str) -> str | None:
 
 
 def _count_recordings(samples: Sequence[Sample]) -> int:
-    return len({sample.recording for sample in samples})
+    return len({(sample.data_set, sample.recording) for sample in samples})
 
 
 def _json(content: Any) -> str:

@@ -41,6 +41,7 @@ def to_html(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
         tiles(_headlines(report)),
         f'<div class="columns">{_miou(report)}{_losses(report)}</div>',
         f'<div class="columns">{_classes(report)}{_kept(report)}</div>',
+        _sets(report),
         _pictures(report, examples),
         _origin(report),
         _evaluations(report),
@@ -180,6 +181,17 @@ def _evaluations(report: Report) -> str:
     names = [*report["miou"], MEAN]
     rows = [[str(entry["iteration"]), *(_text(_figure(entry, name)) for name in names)] for entry in report["history"]]
     return folded("All evaluations", table(["iteration", *map(_words, names)], rows, num_names=0), css="card wide")
+
+
+def _sets(report: Report) -> str:
+    """The last evaluation by data set, where there are several."""
+    of_sets = report["history"][-1].get("sets", {})
+    if not of_sets:
+        return ""
+    names = [*report["miou"], MEAN]
+    rows = [[name, *(_text(_figure(of_set, each)) for each in names)] for name, of_set in of_sets.items()]
+    note = "A class that a set does not have is left out of its mean"
+    return card("Validation mIoU by data set", table(["data set", *map(_words, names)], rows), note, "wide")
 
 
 def _figure(entry: Mapping[str, Any], name: str) -> float | None:

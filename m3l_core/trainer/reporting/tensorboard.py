@@ -58,6 +58,8 @@ class TensorBoardMonitor:
         entry, classes = trainer.history[-1], trainer.recipe.labels.names
         scalars = {f"miou/{subset}": value for subset, value in entry["miou"].items()}
         scalars["miou/mm_robust"] = mm_robust(entry["miou"])
+        for name, of_set in entry.get("sets", {}).items():
+            scalars |= {f"miou_{name}/{subset}": value for subset, value in of_set["miou"].items()}
         of_classes = {f"iou_{subset}": values for subset, values in entry["iou"].items()}
         of_classes["pseudo_labels_kept"] = entry["kept"]
         for group, values in of_classes.items():

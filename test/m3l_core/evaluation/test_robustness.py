@@ -161,7 +161,7 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
 def test_a_class_that_the_bundle_does_not_know_is_told(tmp_path: Path) -> None:
     sample = write_frames(tmp_path, 1)[0]
     cv2.imwrite(str(sample.label), np.full((64, 96), 3, np.uint8))
-    with pytest.raises(DatasetError, match=r"has the class id 3, but the bundle has 3 classes: expected 0 to 2"):
+    with pytest.raises(DatasetError, match=r"has the class id 3, but there are 3 classes: expected 0 to 2"):
         evaluator().measure([sample], SUBSETS)
 
 

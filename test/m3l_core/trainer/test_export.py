@@ -83,13 +83,23 @@ def test_the_description_is_that_of_the_recipe(trained: Trainer, bundle: ModelBu
         "seed": 0,
         "iterations": 10,
         "method": ["mean teacher", "modality dropout"],
-        "labelled": "train.json",
+        "data": [
+            {
+                "name": "",
+                "share": 1.0,
+                "labelled": "train.json",
+                "labelled_frames": 2,
+                "label_fraction": 0.4,
+                "label_seed": 2,
+                "unlabelled": None,
+                "unlabelled_frames": 4,
+                "validation": "val.json",
+                "validation_frames": 2,
+                "class_map": None,
+            }
+        ],
         "labelled_frames": 2,
-        "label_fraction": 0.4,
-        "label_seed": 2,
-        "unlabelled": None,
         "unlabelled_frames": 4,
-        "validation": "val.json",
         "validation_frames": 2,
         "start_weights": {"source": "random", "licence": "Apache-2.0", "commercial": True, "notice": None},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,19 @@ def test_a_training_on_part_of_the_labels_and_frames_of_another_list() -> None:
     assert rows["labelled frames"] == "1 of train.json, 0.25 of the recordings, drawn with seed 7"
     assert rows["unlabelled frames"] == "9 of train.json and more.json"
     assert rows["start weights"] == "hub/encoder, Some-1.0"
+    assert Provenance.model_validate(told.model_dump(mode="json")) == told
+
+
+def test_a_training_on_several_sets_tells_each() -> None:
+    of_rooms = {"name": "rooms", "root": "r", "labelled": "train.json", "validation": "val.json", "share": 3}
+    more = {"root": "lab", "unlabelled": "frames.json"}
+    made = recipe(data=[of_rooms, more], method={"pseudo_labels": "mean_teacher"})
+    rooms, lab = replace(FRAME, data_set="rooms"), replace(FRAME, data_set="lab", label=None)
+    told = Provenance.of(made, TrainingData([rooms] * 3, [rooms, lab, lab], [rooms]), "train")
+    rows = told.rows()
+    assert rows["labelled frames"] == "3 of rooms/train.json, 75% of each batch"
+    assert rows["unlabelled frames"] == "1 of rooms/train.json; 2 of lab/frames.json"
+    assert rows["validation frames"] == "1 of rooms/val.json"
     assert Provenance.model_validate(told.model_dump(mode="json")) == told
 
 

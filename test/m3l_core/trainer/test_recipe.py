@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from support.rooms import METHODS, RECIPE, recipe, write_recipe
 
 from m3l_core.errors import RecipeError
@@ -14,6 +15,7 @@ from m3l_core.network_config import EncoderConfig
 from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import load_recipe
 
+LISTS = {"labelled": "train.json", "validation": "val.json"}
 FOLDER = Path(__file__).parents[3] / "training" / "recipes"
 WHOLE, METHOD_FILES = (
     [p for p in sorted(folder.glob("*.yaml")) if "\nname:" in p.read_text()] for folder in (FOLDER, FOLDER / "methods")
@@ -55,6 +57,36 @@ def part(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ([{"root": "a", "labelled": "t.json"}], "no set has a list of validation frames"),
+        ({"validation": "v.json"}, "no set has a list of labelled frames"),
+        ([LISTS, LISTS], "several sets need names, or roots, that differ"),
+        ([LISTS | {"root": "a"}, LISTS], "several sets need names, or roots, that differ"),
+        ([LISTS | {"root": "a", "share": 1}, LISTS | {"root": "b", "share": 0.01}], "the share of b is below 0.01"),
+        ([LISTS | {"root": "a", "share": 0}], "greater than 0"),
+        ([LISTS | {"class_map": {"x": "roof"}}], "names roof; the classes are floor, wall, chair"),
+    ],
+)
+def test_data_sets_that_do_not_fit_are_refused(data: Any, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        recipe(data=data)
+
+
+def test_one_set_and_a_list_of_it_are_the_same_data() -> None:
+    one, listed = recipe(data=LISTS), recipe(data=[LISTS])
+    assert one.data_sets == listed.data_sets
+    assert one.shares == listed.shares == {"": 1.0}
+
+
+def test_settings_reach_a_set_of_several(path: Path) -> None:
+    write_recipe(path, data=[LISTS | {"root": "a"}, LISTS | {"root": "b"}])
+    loaded = load_recipe(path, ["data.1.share=3", "data.0.label_fraction=0.5"])
+    assert loaded.shares == {"a": 1.0, "b": 3.0}
+    assert loaded.data_sets[0].label_fraction == 0.5
 
 
 def test_files_add_up_and_the_last_one_wins(path: Path, tmp_path: Path) -> None:

@@ -106,6 +106,19 @@ def test_a_bar_that_was_told_nothing_shows_nothing() -> None:
     assert written(console).strip() == ""
 
 
+def test_the_table_has_each_of_several_sets() -> None:
+    entry = {
+        "iteration": 4,
+        "miou": {"color": 0.3},
+        "sets": {"a": {"miou": {"color": 0.2}}, "b": {"miou": {"color": 0.4}}},
+    }
+    console = terminal()
+    console.print(evaluation_table([entry]))
+    rows = {line.split("│")[1].strip(): line for line in written(console).splitlines() if line.startswith("│")}
+    for name, value in {"color": "0.300", "a: color": "0.200", "b: color": "0.400"}.items():
+        assert value in rows[name]
+
+
 def test_the_table_marks_what_is_the_best_so_far() -> None:
     history = [
         {"iteration": 4, "miou": {"color+depth": 0.3, "color": 0.25}},
