@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from rosbags.interfaces import TopicInfo
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
+from m3l_core.bags.bag_files import is_ros1, name_of_file, whole_bag
 from m3l_core.errors import DatasetError, ImageMessageError
 
 Serialization = Literal["cdr", "ros1"]
@@ -41,7 +42,7 @@ class Bag:
 
     def __init__(self, path: Path, reader: rosbag1.Reader | rosbag2.Reader) -> None:
         self.path = path
-        self.name = path.resolve().name if path.is_dir() else path.stem
+        self.name = path.resolve().name if path.is_dir() else name_of_file(path.name)
         """That of its folder, or of its file."""
         self.topics: Mapping[str, TopicInfo] = reader.topics
         """Topic -> ``msgtype`` and ``msgcount``."""
@@ -72,27 +73,22 @@ class Bag:
 
 @contextmanager
 def open_bag(path: Path) -> Iterator[Bag]:
-    """Open a bag: its folder, a single file of it, or a .bag of ROS 1.
+    """Open a bag: its folder, a single file of it, compressed or not, or a .bag of ROS 1.
 
     Raises:
         DatasetError: there is no bag, or it cannot be read.
     """
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        if ros1 := sorted(path.glob("*.bag")):
-            raise DatasetError(f"{path} is a folder with bags of ROS 1: give its files, such as {ros1[0]}")
-        raise DatasetError(
-            f"{path} has no metadata.yaml, so it is no bag, is still being written, or its recording was cut off. "
-            f"Rebuild the file with: ros2 bag reindex {path}"
-        )
-    try:
-        reader = rosbag1.Reader(path) if _is_ros1(path) else rosbag2.Reader(path)
-        reader.open()
-    except Exception as error:  # whatever damage makes the library raise
-        raise _unreadable(path, error) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            whole = stack.enter_context(whole_bag(path))
+            reader = rosbag1.Reader(whole) if is_ros1(whole) else rosbag2.Reader(whole)
+            reader.open()
+        except DatasetError:
+            raise
+        except Exception as error:  # whatever damage makes the library raise
+            raise _unreadable(path, error) from error
+        stack.callback(reader.close)
         yield Bag(path, reader)
-    finally:
-        reader.close()
 
 
 def deserialize(message: RecordedMessage) -> Any:
@@ -116,16 +112,11 @@ def _types() -> Typestore:
     return get_typestore(Stores.ROS2_JAZZY)
 
 
-def _is_ros1(path: Path) -> bool:
-    """By its name, which ends in .bag.active while it is being written; a folder is of ROS 2 whatever its name."""
-    return path.name.endswith((".bag", ".bag.active")) and not path.is_dir()
-
-
 def _unreadable(path: Path, error: Exception) -> DatasetError:
     why = str(error) or type(error).__name__
     repair = (
         f"repair it with: rosbag reindex {path}"
-        if _is_ros1(path)
+        if is_ros1(path)
         else "repair a file of it with 'mcap recover' or 'sqlite3 FILE .recover' and then run: ros2 bag reindex"
     )
     return DatasetError(f"bag {path} cannot be read: {why.rstrip('.')}. If its recording was cut off, {repair}")

@@ -11,12 +11,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from m3l_core.bags.bag_files import name_of_file
 from m3l_core.errors import DatasetError
 from m3l_core.extraction.extraction import Extraction, extract_bag
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.remote_files import Location, joined, local_copy, local_folder
-
-_FILES = (".bag", ".mcap", ".db3", ".zstd")
 
 
 class StoredExtraction(NamedTuple):
@@ -31,8 +30,7 @@ def bag_name(bag: Location) -> str:
     """That of its folder, or of its file, whether or not it can be seen from here."""
     if isinstance(bag, Path) and bag.is_dir():
         return bag.resolve().name
-    path = PurePosixPath(bag)
-    return path.stem if path.suffix in _FILES else path.name
+    return name_of_file(PurePosixPath(bag).name)
 
 
 def extract_stored_bag(

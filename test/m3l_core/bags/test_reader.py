@@ -126,13 +126,6 @@ def test_a_type_that_nobody_knows_does_not_close_the_bag(tmp_path: Path) -> None
         assert deserialize(message).encoding == "rgb8"
 
 
-def test_a_bag_that_was_cut_off_is_told_with_what_to_do(tmp_path: Path) -> None:
-    path = write_bag(tmp_path / "kitchen", frames(2))
-    (path / "metadata.yaml").unlink()
-    with pytest.raises(DatasetError, match=r"kitchen has no metadata.yaml.*ros2 bag reindex"), open_bag(path):
-        pass
-
-
 @STORAGES
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9])
 def test_a_truncated_file_is_told_and_what_came_before_is_sound(
