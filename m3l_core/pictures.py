@@ -35,7 +35,7 @@ def kind_of_picture(content: bytes) -> Kind | None:
 
 
 def decode_picture(
-    content: bytes, flags: int, kinds: Collection[Kind] = ("jpeg", "png"), most_pixels: int = MOST_PIXELS
+    content: bytes, flags: int, kinds: Collection[str] = ("jpeg", "png"), most_pixels: int = MOST_PIXELS
 ) -> NDArray[Any]:
     """Decode a picture that came as a message; bytes after its end do not matter.
 
@@ -59,7 +59,7 @@ def decode_picture(
         raise ValueError(f"must hold a {' or '.join(kinds)}, its {len(content)} bytes begin with {content[:8]!r}")
     if not _has_end(content, kind):
         raise ValueError(f"{kind} truncated, no end after {len(content)} bytes. Is data lost on the way?")
-    return _decode(content, kind, flags, most_pixels)
+    return _decode(content, flags, most_pixels)
 
 
 def read_picture(path: Path, flags: int, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
@@ -72,20 +72,39 @@ def read_picture(path: Path, flags: int, most_pixels: int = MOST_PIXELS) -> NDAr
         OSError: it cannot be read.
         ValueError: it is no such picture, damaged or too large.
     """
+    return _decode(picture_bytes(path), flags, most_pixels)
+
+
+def picture_bytes(path: Path) -> bytes:
+    """Content of a file that holds a picture.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger than any picture.
+    """
     if (size := path.stat().st_size) > _MOST_BYTES:
         raise ValueError(f"it has {size} bytes, expected {_MOST_BYTES} at most")
-    content = path.read_bytes()
+    return path.read_bytes()
+
+
+def size_of_picture(content: bytes) -> tuple[int, int]:
+    """(H, W) that a picture says it has; nothing is decoded.
+
+    Raises:
+        ValueError: it is no jpeg, png or tiff, or does not tell.
+    """
     kind = kind_of_picture(content)
     if kind is None:
         raise ValueError(f"expected a jpeg, png or tiff, its {len(content)} bytes begin with {content[:8]!r}")
-    return _decode(content, kind, flags, most_pixels)
-
-
-def _decode(content: bytes, kind: Kind, flags: int, most_pixels: int) -> NDArray[Any]:
     try:
         width, height = _SIZES[kind](content)
     except (struct.error, LookupError, StopIteration) as error:
         raise ValueError(f"corrupt {kind}, its size cannot be read") from error
+    return height, width
+
+
+def _decode(content: bytes, flags: int, most_pixels: int) -> NDArray[Any]:
+    (height, width), kind = size_of_picture(content), kind_of_picture(content)
     if width * height > most_pixels:
         raise ValueError(f"it is a {kind} of {width} x {height} pixels, more than the {most_pixels} that are taken")
     try:

@@ -33,6 +33,7 @@ from m3l_core.annotation.reading import read_export
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
 from m3l_core.datasets.folder import Sample
+from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
 
 
@@ -44,9 +45,13 @@ def main() -> None:
     )
     console = Console()
     for path in arguments.exports:
-        with console.status(f"reading {path}"), read_export(path, labels) as annotations:
-            count = checker.add(path, annotations)
-        print(f"{path}: {annotations.format}, {count} frames")
+        try:
+            with console.status(f"reading {path}"), read_export(path, labels) as annotations:
+                count = checker.add(path, annotations)
+        except DatasetError as error:
+            checker.refuse(error)  # told with what is wrong with the others
+        else:
+            print(f"{path}: {annotations.format}, {count} frames")
     filling = checker.finish()
     write_labels(arguments.data, filling)
     console.print(_by_recording(samples, filling), _by_class(labels, filling))

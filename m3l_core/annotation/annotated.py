@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
+from m3l_core.pictures import MOST_PIXELS
 
-_MOST_PIXELS = 1 << 28
-"""Of an image: what an export says of its size is checked against the image only once it is drawn."""
 Region = tuple[str, NDArray[np.bool_]]
 """Name of a class, (H, W) where it was drawn."""
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """One frame as an annotator left it."""
+    """One frame as an annotator left it; nothing is drawn until it is asked for."""
 
     name: str
     """What the tool calls the image: a file name, with folders or without."""
-    ids: NDArray[np.uint8]
-    """(H, W) class ids, 255 where nothing was drawn."""
+    size: tuple[int, int]
+    """(H, W) that the export says it has."""
+    draw: Callable[[], NDArray[np.uint8]]
+    """(H, W) class ids, 255 where nothing was drawn; raises a DatasetError with a line for each thing that is wrong."""
     origin: str
     """Where it was read, for messages."""
 
@@ -36,22 +39,44 @@ class Annotations:
     format: str
     classes: tuple[str, ...] | None
     """What the annotators could choose from; None where the format does not tell."""
-    images: Iterator[AnnotatedImage]
+    images: Iterator[AnnotatedImage | DatasetError]
+    """In the place of an image that cannot be read stands why."""
 
 
-def paint(size: tuple[int, int], regions: Iterable[Region], labels: LabelSet, origin: str) -> NDArray[np.uint8]:
+def read_each(
+    items: Iterable[_Item], read: Callable[[_Item], Iterable[AnnotatedImage]]
+) -> Iterator[AnnotatedImage | DatasetError]:
+    """The images of every item; one that cannot be read does not keep the others back."""
+    for item in items:
+        try:
+            yield from read(item)
+        except DatasetError as error:
+            yield error
+
+
+def paint(
+    size: tuple[int, int], regions: Iterable[Callable[[], Region]], labels: LabelSet, origin: str
+) -> NDArray[np.uint8]:
     """(H, W) class ids of regions that were drawn one over the other, 255 where there is none.
 
     Raises:
-        DatasetError: a region is of a class that is not among ``labels``, or no image has that size.
+        DatasetError: no image has that size; or, with a line for each region, it cannot be drawn or is of a class that
+            is not among ``labels``.
     """
-    if size[0] * size[1] > _MOST_PIXELS:
+    if size[0] * size[1] > MOST_PIXELS:
         raise DatasetError(
             f"{origin} is said to have {size[1]}x{size[0]} pixels, more than any image here: export it again"
         )
     ids = np.full(size, IGNORE, np.uint8)
-    for name, inside in regions:
-        ids[inside] = class_id(labels, name, origin)
+    problems: dict[str, None] = {}
+    for draw in regions:
+        try:
+            name, inside = draw()
+            ids[inside] = class_id(labels, name, origin)
+        except DatasetError as error:
+            problems[str(error)] = None
+    if problems:
+        raise DatasetError("\n".join(problems))
     return ids
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint
+from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
 from m3l_core.annotation.export_files import ExportFiles
 from m3l_core.datasets.coco_masks import draw_segmentation, mask_runs
 from m3l_core.errors import DatasetError
@@ -100,7 +101,7 @@ def read_coco(files: ExportFiles, labels: LabelSet) -> Annotations | None:
         return None
     documents = {name: _checked(files.place(name), content) for name, content in found.items()}
     classes = {category.name: None for document in documents.values() for category in document.categories}
-    images = (image for name, document in documents.items() for image in _images(files.place(name), document, labels))
+    images = read_each(documents.items(), lambda found: _images(files.place(found[0]), found[1], labels))
     return Annotations("COCO", tuple(classes), images)
 
 
@@ -114,12 +115,13 @@ def _checked(origin: str, content: dict[str, Any]) -> _Document:
         if twice := [number for number, count in numbers.items() if count > 1]:
             raise DatasetError(f"{origin}: the {kind} id {twice[0]} is there twice")
     images, categories = ({entry.id for entry in entries} for entries in (document.images, document.categories))
-    for annotation in document.annotations:
-        if annotation.image_id not in images or annotation.category_id not in categories:
-            raise DatasetError(
-                f"{origin}: annotation {annotation.id} is of image {annotation.image_id} and category "
-                f"{annotation.category_id}, which are not both listed"
-            )
+    if strays := [
+        f"{origin}: annotation {annotation.id} is of image {annotation.image_id} and category "
+        f"{annotation.category_id}, which are not both listed"
+        for annotation in document.annotations
+        if annotation.image_id not in images or annotation.category_id not in categories
+    ]:
+        raise DatasetError("\n".join(strays))
     return document
 
 
@@ -130,8 +132,8 @@ def _images(origin: str, document: _Document, labels: LabelSet) -> Iterator[Anno
         drawn[annotation.image_id].append(annotation)
     for image in document.images:
         place, size = f"{origin}: {image.file_name}", (image.height, image.width)
-        regions = (_region(place, size, names[annotation.category_id], annotation) for annotation in drawn[image.id])
-        yield AnnotatedImage(image.file_name, paint(size, regions, labels, place), place)
+        regions = [partial(_region, place, size, names[each.category_id], each) for each in drawn[image.id]]
+        yield AnnotatedImage(image.file_name, size, partial(paint, size, regions, labels, place), place)
 
 
 def _region(place: str, size: tuple[int, int], name: str, annotation: _Annotation) -> Region:

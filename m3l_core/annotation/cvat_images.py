@@ -6,11 +6,13 @@ https://docs.cvat.ai/docs/other/xml_format
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint
+from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
 from m3l_core.annotation.export_files import ExportFiles
 from m3l_core.datasets.coco_masks import draw_segmentation
 from m3l_core.errors import DatasetError
@@ -34,11 +36,13 @@ def read_cvat_images(files: ExportFiles, labels: LabelSet) -> Annotations | None
         return None
     roots = {files.place(name): _parse(files.read(name), files.place(name)) for name in names}
     classes = {entry.text or "": None for root in roots.values() for entry in root.findall("meta//labels/label/name")}
-    images = (_image(image, place, labels) for place, root in roots.items() for image in root.iter("image"))
-    return Annotations("CVAT for images", tuple(classes) or None, images)
+    found = ((image, place) for place, root in roots.items() for image in root.iter("image"))
+    return Annotations("CVAT for images", tuple(classes) or None, read_each(found, lambda each: _image(*each, labels)))
 
 
 def _parse(content: bytes, place: str) -> ElementTree.Element:
+    if b"<!DOCTYPE" in content:
+        raise DatasetError(f"{place} defines entities, which no export of CVAT does")
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
@@ -50,19 +54,33 @@ def _parse(content: bytes, place: str) -> ElementTree.Element:
     return root
 
 
-def _image(image: ElementTree.Element, place: str, labels: LabelSet) -> AnnotatedImage:
+def _image(image: ElementTree.Element, place: str, labels: LabelSet) -> Iterator[AnnotatedImage]:
     origin = f"{place}: {image.get('name')}"
     try:
         size = int(image.attrib["height"]), int(image.attrib["width"])
         shapes = [shape for shape in image if shape.tag not in _NO_REGIONS]
         shapes.sort(key=lambda shape: int(shape.get("z_order", 0)))
-        regions = (_region(shape, size, origin) for shape in shapes)
-        return AnnotatedImage(image.attrib["name"], paint(size, regions, labels, origin), origin)
+        name = image.attrib["name"]
     except (LookupError, ValueError) as error:
-        raise DatasetError(f"{origin} lacks an attribute, or has one that is no number: {error}") from error
+        raise _incomplete(origin, error) from error
+    if min(size) < 1:
+        raise DatasetError(f"{origin} is said to have {size[1]}x{size[0]} pixels: export it again")
+    regions = [partial(_region, shape, size, origin) for shape in shapes]
+    yield AnnotatedImage(name, size, partial(paint, size, regions, labels, origin), origin)
+
+
+def _incomplete(origin: str, error: Exception) -> DatasetError:
+    return DatasetError(f"{origin} lacks an attribute, or has one that is no number: {error}")
 
 
 def _region(shape: ElementTree.Element, size: tuple[int, int], origin: str) -> Region:
+    try:
+        return _drawn(shape, size, origin)
+    except (LookupError, ValueError) as error:
+        raise _incomplete(origin, error) from error
+
+
+def _drawn(shape: ElementTree.Element, size: tuple[int, int], origin: str) -> Region:
     name = shape.attrib["label"]
     if shape.tag == "polygon":
         points = [float(number) for point in shape.attrib["points"].split(";") for number in point.split(",")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from zipfile import ZIP_STORED, ZipFile
@@ -17,9 +18,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.annotation.annotated import AnnotatedImage, Annotations, class_id
+from m3l_core.annotation.annotated import AnnotatedImage, Annotations, class_id, read_each
 from m3l_core.annotation.export_files import ExportFiles
-from m3l_core.annotation.mask_images import UNLABELLED, Color, class_colors, decode_mask, ids_of_colors, voc_colors
+from m3l_core.annotation.mask_images import (
+    UNLABELLED,
+    Color,
+    class_colors,
+    decode_mask,
+    ids_of_colors,
+    mask_size,
+    voc_colors,
+)
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
 
@@ -95,31 +104,36 @@ def read_cvat_masks(files: ExportFiles, labels: LabelSet) -> Annotations | None:
         return None
     listed = _read_label_map(files)
     classes = tuple(name for name in listed if name in labels.names or name != BACKGROUND)
-    return Annotations("CVAT, Segmentation mask", classes, _images(files, masks, listed, labels))
+    return Annotations(
+        "CVAT, Segmentation mask", classes, read_each(masks, lambda file: _image(files, file, listed, labels))
+    )
 
 
-def _images(
-    files: ExportFiles, masks: list[str], listed: dict[str, Color], labels: LabelSet
-) -> Iterator[AnnotatedImage]:
+def _image(files: ExportFiles, file: str, listed: dict[str, Color], labels: LabelSet) -> Iterator[AnnotatedImage]:
+    origin, parts = files.place(file), PurePosixPath(file).parts
+    content = files.read(file)
+    name = "/".join(parts[parts.index(_CLASSES) + 1 :])
+    yield AnnotatedImage(name, mask_size(content, origin), partial(_ids, content, listed, labels, origin), origin)
+
+
+def _ids(content: bytes, listed: dict[str, Color], labels: LabelSet, origin: str) -> NDArray[np.uint8]:
     names: dict[Color, str | None] = {UNLABELLED: None} | {color: name for name, color in listed.items()}
     order: list[str | None]
-    for file in masks:
-        origin, parts = files.place(file), PurePosixPath(file).parts
-        mask = decode_mask(files.read(file), origin)
-        if mask.colors is None:
-            assert mask.values is not None
-            places, order = mask.values, [*listed]
-            if places.max(initial=0) >= len(order):
-                raise DatasetError(f"{origin} has the value {places.max()}, but labelmap.txt has {len(order)} lines")
-        else:
-            numbers = {color: number for number, color in enumerate(names)}
-            places, order = ids_of_colors(mask.colors, numbers, origin), [*names.values()]
-        lookup = np.full(256, IGNORE, np.uint8)
-        for place in np.unique(places):
-            name = order[place]
-            if name is not None and (name != BACKGROUND or name in labels.names):
-                lookup[place] = class_id(labels, name, origin)
-        yield AnnotatedImage("/".join(parts[parts.index(_CLASSES) + 1 :]), lookup[places], origin)
+    mask = decode_mask(content, origin)
+    if mask.colors is None:
+        assert mask.values is not None
+        places, order = mask.values, [*listed]
+        if places.max(initial=0) >= len(order):
+            raise DatasetError(f"{origin} has the value {places.max()}, but labelmap.txt has {len(order)} lines")
+    else:
+        numbers = {color: number for number, color in enumerate(names)}
+        places, order = ids_of_colors(mask.colors, numbers, origin), [*names.values()]
+    lookup = np.full(256, IGNORE, np.uint8)
+    for place in np.unique(places):
+        name = order[place]
+        if name is not None and (name != BACKGROUND or name in labels.names):
+            lookup[place] = class_id(labels, name, origin)
+    return lookup[places]
 
 
 def _read_label_map(files: ExportFiles) -> dict[str, Color]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from m3l_core.errors import DatasetError
+
+_MOST_BYTES = 1 << 28
+"""Of a file, unpacked: a small archive can hold any number of zeros."""
 
 
 class ExportFiles:
@@ -36,10 +40,19 @@ class ExportFiles:
         """
         try:
             if self._archive is not None:
-                return self._archive.read(name)
-            return (self.path / name if self.path.is_dir() else self.path).read_bytes()
-        except (OSError, BadZipFile, RuntimeError, zlib.error) as error:
+                self._check_size(name, self._archive.getinfo(name).file_size)
+                return self._archive.read(name)  # no more than the archive says
+            file = self.path / name if self.path.is_dir() else self.path
+            self._check_size(name, file.stat().st_size)
+            return file.read_bytes()
+        except (OSError, EOFError, BadZipFile, RuntimeError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise DatasetError(f"{self.place(name)} cannot be read: {error}") from error
+
+    def _check_size(self, name: str, size: int) -> None:
+        if size > _MOST_BYTES:
+            raise DatasetError(
+                f"{self.place(name)} has {size} bytes, expected {_MOST_BYTES} at most: export less at once"
+            )
 
     def ending_with(self, suffix: str) -> list[str]:
         """Names with a suffix such as ``.png``, in any case."""

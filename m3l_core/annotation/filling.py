@@ -23,7 +23,7 @@ from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.labels import IGNORE, LabelSet
-from m3l_core.published.layout import read_pixels
+from m3l_core.pictures import picture_bytes, size_of_picture
 
 _MOST_TOLD = 10
 
@@ -98,10 +98,16 @@ class LabelChecker:
         for image in annotations.images:
             count += 1
             try:
+                if isinstance(image, DatasetError):
+                    raise image
                 self._add(image)
             except DatasetError as error:
-                self._problems.append(str(error))
+                self.refuse(error)
         return count
+
+    def refuse(self, error: DatasetError) -> None:
+        """Count what is wrong, a line each; nothing will be written."""
+        self._problems += str(error).splitlines()
 
     def finish(self) -> Filling:
         """What is to be written.
@@ -125,43 +131,51 @@ class LabelChecker:
     def _add(self, image: AnnotatedImage) -> None:
         place = self._finder.find(image.name)
         sample = self._samples[place]
-        if (image.ids == IGNORE).all():
+        size = _size(picture(sample))
+        if image.size != size:  # before anything of that size is drawn
+            raise DatasetError(
+                f"{image.origin} is of {image.size[1]}x{image.size[0]} pixels, {picture(sample)} of "
+                f"{size[1]}x{size[0]}: label the image as it is in the index"
+            )
+        ids = image.draw()
+        if (ids == IGNORE).all():
             self._empty += 1
             return
         if place in self._found:
             raise DatasetError(f"{image.origin} and {self._found[place][0]} are both of {picture(sample)}: keep one")
-        size = read_pixels(picture(sample), cv2.IMREAD_UNCHANGED).shape[:2]
-        if image.ids.shape != size:
-            raise DatasetError(
-                f"{image.origin} is of {image.ids.shape[1]}x{image.ids.shape[0]} pixels, {picture(sample)} of "
-                f"{size[1]}x{size[0]}: label the image as it is in the index"
-            )
-        self._found[place] = image.origin, self._label(sample, image)
+        self._found[place] = image.origin, self._label(sample, ids, image.origin)
 
-    def _label(self, sample: Sample, image: AnnotatedImage) -> NewLabel:
+    def _label(self, sample: Sample, ids: NDArray[np.uint8], origin: str) -> NewLabel:
         file = sample.label or label_file(sample)
         outcome: Literal["new", "changed", "unchanged"] = "new"
         if file.exists():
             try:
-                is_same = np.array_equal(read_image(file, "label"), image.ids)
+                is_same = np.array_equal(read_image(file, "label"), ids)
             except DatasetError:
                 if not self._overwrite:
                     raise
                 is_same = False
             if not is_same and not self._overwrite:
-                raise DatasetError(f"{image.origin}: {picture(sample)} has another label already, {file}")
+                raise DatasetError(f"{origin}: {picture(sample)} has another label already, {file}")
             if sample.label is not None:
                 outcome = "unchanged" if is_same else "changed"
-        counts = np.bincount(image.ids.ravel(), minlength=256)
+        counts = np.bincount(ids.ravel(), minlength=256)
         return NewLabel(
             sample.recording,
             picture(sample),
             file,
-            cv2.imencode(".png", image.ids)[1].tobytes(),
+            cv2.imencode(".png", ids)[1].tobytes(),
             counts[: len(self._labels)].astype(np.int64),
-            float(1.0 - counts[IGNORE] / image.ids.size),
+            float(1.0 - counts[IGNORE] / ids.size),
             outcome,
         )
+
+
+def _size(file: Path) -> tuple[int, int]:
+    try:
+        return size_of_picture(picture_bytes(file))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file} cannot be read as an image: {error}") from error
 
 
 def label_file(sample: Sample) -> Path:

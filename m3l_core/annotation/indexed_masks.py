@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.annotation.annotated import AnnotatedImage, Annotations
+from m3l_core.annotation.annotated import AnnotatedImage, Annotations, read_each
 from m3l_core.annotation.export_files import ExportFiles
 from m3l_core.annotation.mask_images import (
     UNLABELLED,
@@ -15,6 +16,7 @@ from m3l_core.annotation.mask_images import (
     decode_mask,
     has_only_colors,
     ids_of_colors,
+    mask_size,
 )
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
@@ -27,13 +29,13 @@ def read_indexed_masks(files: ExportFiles, labels: LabelSet) -> Annotations | No
         None if there is no png in the export.
     """
     names = files.ending_with(".png")
-    return Annotations("mask images", None, _images(files, names, labels)) if names else None
+    images = read_each(names, lambda name: _image(files, name, labels))
+    return Annotations("mask images", None, images) if names else None
 
 
-def _images(files: ExportFiles, names: list[str], labels: LabelSet) -> Iterator[AnnotatedImage]:
-    for name in names:
-        origin = files.place(name)
-        yield AnnotatedImage(name, _read_ids(files.read(name), labels, origin), origin)
+def _image(files: ExportFiles, name: str, labels: LabelSet) -> Iterator[AnnotatedImage]:
+    origin, content = files.place(name), files.read(name)
+    yield AnnotatedImage(name, mask_size(content, origin), partial(_read_ids, content, labels, origin), origin)
 
 
 def _read_ids(content: bytes, labels: LabelSet, origin: str) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint
+from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
 from m3l_core.annotation.brush_rle import decode_brush, encode_brush
 from m3l_core.annotation.export_files import ExportFiles
 from m3l_core.annotation.mask_images import class_colors
@@ -110,8 +111,7 @@ def read_label_studio(files: ExportFiles, labels: LabelSet) -> Annotations | Non
     tasks = [
         (files.place(name), _checked(files.place(name), each)) for name, content in found.items() for each in content
     ]
-    images = (image for place, each in tasks for image in _images(place, each, labels))
-    return Annotations("Label Studio", None, images)
+    return Annotations("Label Studio", None, read_each(tasks, lambda found: _images(*found, labels)))
 
 
 def _checked(place: str, content: Any) -> _Task:
@@ -139,8 +139,8 @@ def _images(place: str, each: _Task, labels: LabelSet) -> Iterator[AnnotatedImag
         if len(sizes) > 1 or any(result.image_rotation for result in brushed):
             raise DatasetError(f"{origin}: the regions are of images of different sizes, or of a rotated one")
         size = sizes.pop()
-        regions = (_region(result, size, origin) for result in brushed)
-        yield AnnotatedImage(name, paint(size, regions, labels, origin), origin)
+        regions = [partial(_region, result, size, origin) for result in brushed]
+        yield AnnotatedImage(name, size, partial(paint, size, regions, labels, origin), origin)
 
 
 def _region_result(entry: dict[str, Any], origin: str) -> _Result | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
+from m3l_core.pictures import decode_picture, kind_of_picture, size_of_picture
 
 Color = tuple[int, int, int]
 UNLABELLED: Color = (0, 0, 0)
@@ -89,12 +90,11 @@ def decode_mask(content: bytes, origin: str) -> MaskImage:
     except (struct.error, LookupError, ValueError) as error:
         raise DatasetError(f"{origin} is not a png image") from error
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # it says that it is larger than OpenCV reads
-        image = None
-    if image is None or image.max(initial=0) > 255:
-        found = "is damaged" if image is None else f"has the value {image.max()}"
-        raise DatasetError(f"{origin} {found}: expected a png image with 8 bits a channel")
+        image = decode_picture(content, cv2.IMREAD_UNCHANGED, ("png",))
+    except ValueError as error:
+        raise DatasetError(f"{origin} cannot be read: {error}") from error
+    if image.max(initial=0) > 255:
+        raise DatasetError(f"{origin} has the value {image.max()}: expected a png image with 8 bits a channel")
     image = image.astype(np.uint8)
     if kind in (_GRAY, _PALETTE):
         step = 255 // (2**depth - 1) if depth < 8 else 1  # OpenCV spreads fewer bits over 0..255
@@ -103,6 +103,20 @@ def decode_mask(content: bytes, origin: str) -> MaskImage:
     to_rgb = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}
     code = to_rgb.get(image.ndim if image.ndim == 2 else image.shape[2], cv2.COLOR_BGRA2RGB)
     return MaskImage(None, cv2.cvtColor(image, code).astype(np.uint8))
+
+
+def mask_size(content: bytes, origin: str) -> tuple[int, int]:
+    """(H, W) that a png says it has.
+
+    Raises:
+        DatasetError: it is no png.
+    """
+    try:
+        if kind_of_picture(content) != "png":
+            raise ValueError("it begins as none")
+        return size_of_picture(content)
+    except ValueError as error:
+        raise DatasetError(f"{origin} is not a png image: {error}") from error
 
 
 def ids_of_colors(colors: NDArray[np.uint8], known: Mapping[Color, int], origin: str) -> NDArray[np.uint8]:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
 
+_MOST_CORNERS = 100_000
+"""Of a polygon: every one is compared with every row."""
+
 
 def draw_segmentation(size: tuple[int, int], segmentation: Any) -> NDArray[np.bool_]:
     """(H, W) bool of one object.
@@ -27,6 +30,8 @@ def draw_segmentation(size: tuple[int, int], segmentation: Any) -> NDArray[np.bo
         mask = np.zeros(size, np.bool_)
         for polygon in segmentation:
             corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+            if len(corners) > _MOST_CORNERS:
+                raise ValueError(f"a polygon has {len(corners)} corners, expected {_MOST_CORNERS} at most")
             if not np.isfinite(corners).all():
                 raise ValueError("a corner has no finite coordinates")
             mask |= _filled(size, corners)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.pictures import MOST_PIXELS, Kind, decode_picture, kind_of_picture
+from m3l_core.pictures import MOST_PIXELS, decode_picture, kind_of_picture
 from m3l_core.streaming.rvl import decode_rvl
 
 _HEADER = struct.Struct("<iff")
@@ -22,8 +22,8 @@ _HEADER = struct.Struct("<iff")
 _RVL_SIZE = struct.Struct("<ii")
 """Columns and rows, between the header and the body."""
 _METRES, _MILLIMETRES = "32FC1", ("16UC1", "mono16")
-_METRES_IN: tuple[Kind, ...] = ("tiff",)
-_MILLIMETRES_IN: tuple[Kind, ...] = ("png", "tiff", "jpeg")  # a jpeg is told by what it does to depth
+_METRES_IN = ("tiff",)
+_MILLIMETRES_IN = ("png", "tiff", "jpeg")  # a jpeg is told by what it does to depth
 _ADVICE = "use the compressedDepth transport, or the raw topic: jpeg and 8 bits destroy depth"
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from m3l_core.annotation.annotated import AnnotatedImage
 from m3l_core.annotation.reading import read_export
+from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 
 Mask = NDArray[np.uint8]
@@ -32,11 +33,16 @@ MASKS = arrays.arrays(
 """(H, W) class ids of LABELS, and pixels without one."""
 
 
-def read_all(path: Path, labels: LabelSet = LABELS) -> dict[str, AnnotatedImage]:
+def read_all(path: Path, labels: LabelSet = LABELS) -> dict[str, Mask]:
     """What is in an export, by the names of the images without their suffix."""
     with read_export(path, labels) as annotations:
         images = list(annotations.images)
-    found = {image.name.rpartition(".")[0] or image.name: image for image in images}
+    for image in images:
+        if isinstance(image, DatasetError):
+            raise image
+    drawn = [(image.name, image.size, image.draw()) for image in images if isinstance(image, AnnotatedImage)]
+    assert all(ids.shape == size for _, size, ids in drawn)
+    found = {name.rpartition(".")[0] or name: ids for name, _, ids in drawn}
     assert len(found) == len(images)
     return found
 

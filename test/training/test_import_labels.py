@@ -61,7 +61,7 @@ def test_from_the_choice_to_the_index_and_back(run: Run, tiny_bundle: Path, inde
     assert done.returncode == 0, done.stderr
     done = run("import_labels", index, "out", "--selection", "out")
     assert done.returncode == 1
-    assert "import_labels: out is what training/select_frames.py wrote" in done.stderr
+    assert "out is what training/select_frames.py wrote" in done.stderr
     first, *others = sorted((tmp_path / "out/masks").iterdir())
     cv2.imwrite(str(first), half_a_chair())
     done = run("import_labels", index, "out/masks", "--selection", "out/selection.json")

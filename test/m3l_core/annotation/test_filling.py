@@ -47,7 +47,7 @@ def check(index: Path, *images: tuple[str, Mask], classes: tuple[str, ...] | Non
     checker = LabelChecker(samples, FrameFinder.of_index(samples, index.parent), LABELS, **options)
 
     def annotated() -> Iterator[AnnotatedImage]:
-        return (AnnotatedImage(name, ids, f"export: {name}") for name, ids in images)
+        return (AnnotatedImage(name, ids.shape, lambda ids=ids: ids, f"export: {name}") for name, ids in images)
 
     assert checker.add(Path("export"), Annotations("a format", classes, annotated())) == len(images)
     return checker.finish()
@@ -134,6 +134,18 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_written(index: Path) -
     many = [(f"none_{number}.png", mask()) for number in range(30)]
     with pytest.raises(DatasetError, match="and 20 more"):
         check(index, *many)
+
+
+def test_what_an_export_says_of_a_size_takes_no_memory(index: Path) -> None:
+    def drawn() -> Mask:
+        raise AssertionError("it was drawn")
+
+    samples = read_index(index)
+    checker = LabelChecker(samples, FrameFinder.of_index(samples, index.parent), LABELS)
+    images = iter([AnnotatedImage("hall__2.png", (8000, 8000), drawn, "export: hall__2.png")])
+    checker.add(Path("export"), Annotations("a format", None, images))
+    with pytest.raises(DatasetError, match=r"export: hall__2.png is of 8000x8000 pixels, .* label the image as it is"):
+        checker.finish()
 
 
 def test_a_class_that_annotators_could_not_choose_is_told(index: Path) -> None:

@@ -108,7 +108,7 @@ def test_masks_come_back(write: Callable[[Mapping[str, Mask]], Files], masks: di
             names = {name.rpartition("/")[2]: image for name, image in found.items()}
             assert set(names) == set(masks)
             for name, ids in masks.items():
-                np.testing.assert_array_equal(names[name].ids, ids, err_msg=str(export))
+                np.testing.assert_array_equal(names[name], ids, err_msg=str(export))
 
 
 @pytest.mark.parametrize("name", ["wall: left", "#1"])

@@ -104,7 +104,7 @@ def test_damaged_and_deep_images_are_refused() -> None:
     whole = encode_mask(np.zeros((4, 4), np.uint8), LABELS)
     with pytest.raises(DatasetError):
         decode_mask(whole[:40], "mask.png")
-    with pytest.raises(DatasetError, match="is damaged"):
+    with pytest.raises(DatasetError, match="60000 x 60000 pixels, more than"):
         decode_mask(png(0, 8, [b"\0"], 60_000, height=60_000), "mask.png")
 
 

@@ -76,7 +76,7 @@ def test_every_tool_gets_the_same_labels(rooms: list[Sample], tmp_path: Path) ->
         found = read_all(tmp_path / export)
         assert set(found) == {frame.name for frame in selection.frames}
         for frame, sample in zip(selection.frames, rooms, strict=True):
-            np.testing.assert_array_equal(found[frame.name].ids, labels_of(sample), err_msg=export)
+            np.testing.assert_array_equal(found[frame.name], labels_of(sample), err_msg=export)
 
 
 def test_the_images_are_those_of_the_index(rooms: list[Sample], tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile
 
 import cv2
 import numpy as np
@@ -68,18 +70,18 @@ def test_cvat_masks_have_the_colors_of_the_label_map(tmp_path: Path) -> None:
     mask = colored([[0, 1], [2, 3]], (0, 0, 0), (250, 50, 83), (51, 221, 255), (1, 1, 1))
     lines = ("background:0,0,0::", "wall:250,50,83::", "arm chair:51,221,255::", "unused:5,5,5::", "floor:1,1,1::")
     found = read_all(write_zip(tmp_path / "cvat.zip", cvat({"sub/hall__1": mask}, *lines)))
-    assert found["sub/hall__1"].ids.tolist() == [[255, WALL], [CHAIR, FLOOR]]
+    assert found["sub/hall__1"].tolist() == [[255, WALL], [CHAIR, FLOOR]]
 
 
 def test_gray_values_count_the_lines_of_the_label_map(tmp_path: Path) -> None:
     files = cvat({"a": gray([[0, 1, 3]])}, "background:0,0,0::", "wall:2,2,2::", "_dummy:3,3,3::", "lamp:4,4,4::")
-    assert read_all(write_files(tmp_path, files))["a"].ids.tolist() == [[255, WALL, LAMP]]
+    assert read_all(write_files(tmp_path, files))["a"].tolist() == [[255, WALL, LAMP]]
 
 
 def test_a_class_may_be_called_background(tmp_path: Path) -> None:
     mask = colored([[0, 1, 2]], (0, 0, 0), (0, 128, 0), (9, 8, 7))
     folder = write_files(tmp_path, cvat({"a": mask}, "background:0,128,0::", "wall:9,8,7::"))
-    assert read_all(folder, WITH_BACKGROUND)["a"].ids.tolist() == [[255, 0, 1]]
+    assert read_all(folder, WITH_BACKGROUND)["a"].tolist() == [[255, 0, 1]]
 
 
 def test_what_the_annotators_could_choose_is_told(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_polygons_and_masks_of_cvat_lie_over_each_other_in_their_z_order(tmp_pat
         '<polygon label="wall" points="0.0,0.0;6.0,0.0;6.0,4.0;0.0,4.0" z_order="0"><attribute name="a">1</attribute>'
         '</polygon><tag label="done"></tag>'
     )
-    ids = read_all(write_files(tmp_path, xml(shapes)))["hall__1"].ids
+    ids = read_all(write_files(tmp_path, xml(shapes)))["hall__1"]
     expected = np.full((4, 6), WALL)
     expected[1, 3] = expected[2, 2] = LAMP
     assert ids.tolist() == expected.tolist()
@@ -108,7 +110,7 @@ def test_polygons_and_masks_of_cvat_lie_over_each_other_in_their_z_order(tmp_pat
 def test_coco_draws_polygons_and_run_lengths_in_their_order(tmp_path: Path) -> None:
     below = {"segmentation": [[0, 0, 3, 0, 3, 4, 0, 4], [5, 0, 6, 0, 6, 1, 5, 1]]}
     above = {"category_id": LAMP, "iscrowd": 1, "segmentation": {"size": [4, 6], "counts": [0, 2, 22]}}
-    ids = read_all(write_files(tmp_path, coco(below, above)))["hall__1"].ids
+    ids = read_all(write_files(tmp_path, coco(below, above)))["hall__1"]
     assert ids[:, 0].tolist() == [LAMP, LAMP, WALL, WALL]
     assert ids[0].tolist() == [LAMP, WALL, WALL, 255, 255, WALL]
 
@@ -117,7 +119,7 @@ def test_label_studio_counts_what_was_submitted(tmp_path: Path) -> None:
     mask = np.eye(3, 5, dtype=np.uint8)
     result = (brush(mask), brush(mask[::-1], "lamp"), {"type": "choices", "value": {"choices": ["easy"]}})
     found = read_all(write_files(tmp_path / "a", tasks(*result)))
-    ids = found["/data/upload/3/0f1e2d3c-hall__1"].ids
+    ids = found["/data/upload/3/0f1e2d3c-hall__1"]
     assert ids.tolist() == [[WALL, 255, LAMP, 255, 255], [255, LAMP, 255, 255, 255], [LAMP, 255, WALL, 255, 255]]
     assert read_all(write_files(tmp_path / "b", tasks(*result, was_cancelled=True))) == {}
     assert read_all(write_files(tmp_path / "box", tasks({"type": "rectanglelabels"}, was_cancelled=True))) == {}
@@ -140,7 +142,7 @@ def test_the_order_of_a_palette_may_not_be_mistaken(tmp_path: Path) -> None:
     palette = voc_colors()
     palette[0] = (7, 7, 7)
     write_files(tmp_path, {"a.png": content[:start] + palette.tobytes() + content[start + 768 :]})
-    assert read_all(tmp_path)["a"].ids.tolist() == ids.tolist()
+    assert read_all(tmp_path)["a"].tolist() == ids.tolist()
 
 
 def test_what_lies_beside_the_annotations_does_not_matter(tmp_path: Path) -> None:
@@ -221,6 +223,78 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, files: dict[str, bytes | st
     with pytest.raises(DatasetError) as failure:
         read_all(write_files(tmp_path / "export", files))
     assert reason in str(failure.value)
+
+
+def test_every_region_that_cannot_be_drawn_is_told(tmp_path: Path) -> None:
+    good = '<polygon label="wall" points="0,0;6,0;6,4;0,4" z_order="0"/>'
+    bad = BOX + good + MASK.format("1, 2", 0) + '<polygon label="sofa" points="0,0;6,0;6,4"/>'
+    boxes = [{"id": number, "segmentation": []} for number in (3, 4)]
+    strays = [{"id": number, "image_id": 8} for number in (5, 6)]
+    exports = (
+        (xml(bad), ["has a box (wall)", "has 3 pixels in a box of 2x2", "uses the class 'sofa'"]),
+        (coco(*boxes), ["annotation 3 (wall) is a box", "annotation 4 (wall) is a box"]),
+        (coco(*strays), ["annotation 5 is of image 8", "annotation 6 is of image 8"]),
+        (tasks(brush(WHOLE, "sofa"), brush(WHOLE, "rug")), ["uses the class 'sofa'", "uses the class 'rug'"]),
+    )
+    for number, (files, reasons) in enumerate(exports):
+        with pytest.raises(DatasetError) as failure:
+            read_all(write_files(tmp_path / str(number), files))
+        told = str(failure.value).splitlines()
+        assert len(told) == len(reasons)
+        assert all(reason in line for reason, line in zip(reasons, told, strict=True))
+
+
+def test_an_image_that_cannot_be_read_keeps_no_other_back(tmp_path: Path) -> None:
+    image = '<image id="{}" name="{}" width="{}" height="4"></image>'
+    several = "".join(
+        image.format(number, f"{number}.jpg", width) for number, width in enumerate(("6", "x", "-1", "6"))
+    )
+    whole = json.loads(str(tasks(brush(WHOLE))["project.json"]))
+    nameless = [whole[0] | {"data": {"text": "x"}}] * 2
+    mask = gray([[0]])
+    exports: tuple[dict[str, bytes | str], ...] = (
+        {"annotations.xml": f"<annotations>{several}</annotations>"},
+        {"project.json": json.dumps(whole + nameless + whole)},
+        {"a.png": mask, "b.png": b"none", "c.png": b"", "d.png": mask},
+        cvat({"a": mask, "b": b"none", "c": b"", "d": mask}, "wall:0,0,0::"),
+    )
+    for number, files in enumerate(exports):
+        with read_export(write_files(tmp_path / str(number), files), LABELS) as annotations:
+            found = list(annotations.images)
+        assert [isinstance(image, DatasetError) for image in found] == [False, True, True, False]
+
+
+def test_what_unpacks_to_more_than_it_should_is_not_unpacked(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "bomb.zip", "w", ZIP_DEFLATED) as archive, archive.open("coco.json", "w") as file:
+        for _ in range(300):
+            file.write(b" " * (1 << 20))
+    assert (tmp_path / "bomb.zip").stat().st_size < 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match=r"bomb.zip: coco.json has 314572800 bytes, expected 268435456 at most"):
+            read_all(tmp_path / "bomb.zip")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA])
+def test_a_damaged_file_in_an_archive_is_told(tmp_path: Path, method: int) -> None:
+    with ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.json", bytes(range(256)) * 9)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for place in range(36, 60):
+        damaged = content.copy()
+        damaged[place] ^= 0xFF
+        (tmp_path / "b.zip").write_bytes(damaged)
+        with pytest.raises(DatasetError, match=r"a\.json"):
+            read_all(tmp_path / "b.zip")
+
+
+def test_a_document_that_defines_entities_is_refused(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><annotations>&c;</annotations>'
+    with pytest.raises(DatasetError, match=r"a\.xml defines entities"):
+        read_all(write_files(tmp_path, {"a.xml": bomb}))
 
 
 def test_a_damaged_archive_and_no_file_at_all_are_told(tmp_path: Path) -> None:
