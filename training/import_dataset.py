@@ -4,8 +4,9 @@
     python training/import_dataset.py stanford_indoor /data/2d3ds --output stanford --max-side 540
     python training/import_dataset.py potsdam /data/potsdam --output potsdam --tile 512
 
-The sets: deliver, dfc2023, potsdam, stanford_indoor, sun_rgbd, vaihingen. Interrupted, the same command goes on. Every
-split becomes an index file, and labels.yaml holds the modalities and classes as a recipe takes them.
+The sets: deliver, dfc2023, nyuv2 (40 classes), nyuv2_13, nyuv2_raw (40 classes, depth with the sensor's holes),
+potsdam, stanford_indoor, sun_rgbd, vaihingen. Interrupted, the same command goes on. Every split becomes an index
+file, and labels.yaml holds the modalities and classes as a recipe takes them.
 """
 
 from __future__ import annotations

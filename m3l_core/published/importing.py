@@ -27,6 +27,9 @@ from m3l_core.published.layout import Frame, PublishedSet, wrong_layout
 IMPORTERS = {
     "deliver": "m3l_core.published.deliver:read_layout",
     "dfc2023": "m3l_core.published.dfc2023:read_layout",
+    "nyuv2": "m3l_core.published.nyuv2:read_forty",
+    "nyuv2_13": "m3l_core.published.nyuv2:read_thirteen",
+    "nyuv2_raw": "m3l_core.published.nyuv2:read_raw",
     "potsdam": "m3l_core.published.isprs:read_potsdam",
     "stanford_indoor": "m3l_core.published.stanford_indoor:read_layout",
     "sun_rgbd": "m3l_core.published.sun_rgbd:read_layout",

@@ -6,7 +6,8 @@ as a data folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import colorsys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
-from m3l_core.labels import LabelSet
+from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality
 
 Picture = Path | Callable[[], NDArray[Any]]
@@ -47,6 +48,16 @@ class PublishedSet:
     frames: tuple[Frame, ...]
     tile: int | None = None
     """Side of the tiles that its pictures are cut into where the user names none."""
+
+
+def label_set(names: Sequence[str]) -> LabelSet:
+    """Classes of a set that publishes no colors; neighbours in the list get far hues."""
+    classes = []
+    for number, name in enumerate(names):
+        hue, saturation, value = number * 0.618 % 1.0, (0.85, 0.5)[number % 2], (0.95, 0.65)[number // 2 % 2]
+        red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+        classes.append(SemanticClass(name=name, color=(red, green, blue)))
+    return LabelSet(classes=tuple(classes))
 
 
 def wrong_layout(root: Path, expected: str) -> DatasetError:

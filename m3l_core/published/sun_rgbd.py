@@ -13,18 +13,17 @@ and is not used. Sizes differ from camera to camera.
 
 from __future__ import annotations
 
-import colorsys
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.errors import DatasetError, require
-from m3l_core.labels import IGNORE, LabelSet, SemanticClass
+from m3l_core.errors import DatasetError
+from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality
-from m3l_core.published.layout import Frame, PublishedSet, read_uint16, wrong_layout
+from m3l_core.published.layout import Frame, PublishedSet, label_set, read_uint16, wrong_layout
+from m3l_core.published.matlab import load_variable, read_hdf5
 
 NAMES = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),
@@ -39,13 +38,7 @@ SPLITS = f"{TOOLBOX}/traintestSUNRGBD/allsplit.mat"
 EXPECTED = f"SUNRGBD/{{kv1,kv2,realsense,xtion}}/, {PLACES}, {SEGMENTATION} and {SPLITS} of SUN RGB-D"
 
 
-def _color(number: int) -> tuple[int, int, int]:
-    """Neighbours in the list get far hues."""
-    red, green, blue = colorsys.hsv_to_rgb(number * 0.618 % 1.0, (0.85, 0.5)[number % 2], (0.95, 0.65)[number // 2 % 2])
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
-LABELS = LabelSet(classes=tuple(SemanticClass(name=name, color=_color(number)) for number, name in enumerate(NAMES)))
+LABELS = label_set(NAMES)
 
 
 def read_layout(root: Path) -> PublishedSet:
@@ -57,11 +50,11 @@ def read_layout(root: Path) -> PublishedSet:
     """
     if not (root / "SUNRGBD").is_dir() or not all((root / file).is_file() for file in (PLACES, SEGMENTATION, SPLITS)):
         raise wrong_layout(root, EXPECTED)
-    places = [_inside(getattr(frame, "rgbpath", "")) for frame in _load(root / PLACES, "SUNRGBDMeta")]
+    places = [_inside(getattr(frame, "rgbpath", "")) for frame in load_variable(root / PLACES, "SUNRGBDMeta")]
     split_of = {
         _inside(folder): name
         for name, key in (("train", "alltrain"), ("test", "alltest"))
-        for folder in _load(root / SPLITS, key)
+        for folder in load_variable(root / SPLITS, key)
     }
     labelled = _label_count(root / SEGMENTATION)
     if labelled != len(places):
@@ -101,22 +94,8 @@ def _inside(path: str) -> PurePosixPath:
     return PurePosixPath(path.partition("SUNRGBD/")[2])
 
 
-def _load(path: Path, variable: str) -> list[Any]:
-    loadmat = require("scipy.io", "datasets").loadmat
-    try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[variable])
-        return list(np.atleast_1d(content[variable]))
-    except Exception as error:  # of many kinds, if the file is damaged
-        raise DatasetError(f"{path} cannot be read for its variable {variable}: {error}") from error
-
-
 def _label_count(path: Path) -> int:
-    h5py = require("h5py", "datasets")
-    try:
-        with h5py.File(path, "r") as content:
-            return int(content["SUNRGBD2Dseg"]["seglabel"].shape[0])
-    except (OSError, LookupError) as error:
-        raise DatasetError(f"{path} cannot be read for SUNRGBD2Dseg.seglabel: {error}") from error
+    return read_hdf5(path, "SUNRGBD2Dseg.seglabel", lambda content: int(content["SUNRGBD2Dseg"]["seglabel"].shape[0]))
 
 
 def read_depth(path: Path) -> NDArray[np.uint16]:
@@ -135,12 +114,11 @@ def read_label(path: Path, number: int) -> NDArray[np.uint8]:
     Raises:
         DatasetError: the file is damaged, or a value stands for no class.
     """
-    h5py = require("h5py", "datasets")
-    try:
-        with h5py.File(path, "r") as content:
-            stored = np.array(content[content["SUNRGBD2Dseg"]["seglabel"][number, 0]])
-    except (OSError, LookupError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read for frame {number}: {error}") from error
+    stored = read_hdf5(
+        path,
+        f"frame {number}",
+        lambda content: np.array(content[content["SUNRGBD2Dseg"]["seglabel"][number, 0]]),
+    )
     if stored.max(initial=0) > len(LABELS):
         raise DatasetError(f"{path}: frame {number}: expected labels 0 to {len(LABELS)}, found {stored.max()}")
     label: NDArray[np.uint8] = np.where(stored == 0, IGNORE, stored.astype(np.int64) - 1).astype(np.uint8)

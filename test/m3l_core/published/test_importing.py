@@ -321,7 +321,7 @@ def test_an_impossible_shape_is_refused(values: dict[str, int]) -> None:
 
 
 def test_a_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no set 'nyu'; the sets are deliver, dfc2023, potsdam"):
+    with pytest.raises(DatasetError, match="no set 'nyu'; the sets are deliver, dfc2023, nyuv2, "):
         read_published("nyu", tmp_path)
 
 
