@@ -20,6 +20,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
+        # colcon.pkg names them: what install_packages installs is on PYTHONPATH in a sourced workspace.
+        (f"share/{PACKAGE}/hook", sorted(glob("resource/python_packages.*"))),
         (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{PACKAGE}/config", sorted(glob("config/*.yaml"))),
         (f"share/{PACKAGE}/config/cameras", sorted(glob("config/cameras/*.yaml"))),
@@ -27,6 +29,7 @@ setup(
         # `ros2 run` and `ros2 launch` look here. A console script would land in bin/ under pip, and would
         # carry the path of the Python that ran colcon.
         (f"lib/{PACKAGE}", ["scripts/segment_node"]),
+        (f"lib/{PACKAGE}", ["scripts/install_packages"]),
     ],
     entry_points={
         "console_scripts": [

@@ -1,18 +1,17 @@
-"""Start segment_node and activate it: ``ros2 launch m3l_ros segment.launch.py camera:=realsense``."""
+"""Start segment_node and activate it: ``ros2 launch m3l_ros segment.launch.py camera:=realsense``.
+
+A node that gives up, such as over a parameter it cannot use, ends the launch with a non-zero status and its reason.
+"""
 
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
-from launch.events import matches_action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit, OnProcessIO
+from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
+from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from lifecycle_msgs.msg import Transition
-
-from m3l_core.camera_presets import camera_names, load_camera_preset
 
 # share/m3l_ros when installed, the repository otherwise: both have launch/ and config/ side by side.
 SHARE = Path(__file__).parent.parent
@@ -21,11 +20,20 @@ BOOL = ["true", "false", "True", "False"]
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, and the events that activate it."""
+    """The node, and what ends the launch if it gives up."""
+    try:
+        from m3l_core.camera_presets import load_camera_preset
+    except ImportError as error:
+        raise RuntimeError(
+            f"{error}. What the node needs is installed by: ros2 run m3l_ros install_packages"
+        ) from error
 
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    params_file = Path(value("params_file")).expanduser()
+    if not params_file.is_file():
+        raise RuntimeError(f"params_file: there is no file {params_file}")
     overrides: dict[str, bool | int | float | str] = {}
     remappings: list[tuple[str, str]] = []
     if value("camera"):
@@ -33,16 +41,15 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         overrides.update(preset.parameters)
         remappings = list(preset.remappings.items())
     overrides.update({name: value(name) for name in ("bundle", "engine") if value(name)})
-    # The events below activate the node; it must not do so as well.
-    overrides.update(autostart=False, use_sim_time=_is_true(value("use_sim_time")))
+    overrides.update({name: value(name).lower() == "true" for name in ("autostart", "use_sim_time")})
 
-    node = LifecycleNode(
+    node = Node(
         package="m3l_ros",
         executable="segment_node",
         name="segment_node",
         namespace=value("namespace"),
         parameters=[
-            value("params_file"),
+            str(params_file),
             # Typed, or launch would read the text "off" or "12" as something else.
             {name: ParameterValue(item, value_type=type(item)) for name, item in overrides.items()},
         ],
@@ -52,26 +59,25 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         emulate_tty=True,
         respawn=False,
     )
-    if not _is_true(value("autostart")):
-        return [node]
-    activate_once_configured = RegisterEventHandler(
-        OnStateTransition(
-            target_lifecycle_node=node,
-            # Not every way into "inactive": a node that somebody deactivates stays so.
-            start_state="configuring",
-            goal_state="inactive",
-            entities=[_transition(node, Transition.TRANSITION_ACTIVATE)],
-        )
-    )
-    return [activate_once_configured, node, _transition(node, Transition.TRANSITION_CONFIGURE)]
+    last_words: list[str] = []
+
+    def listen(event: ProcessIO) -> None:
+        last_words[:] = event.text.decode(errors="replace").strip().splitlines()[-1:] or last_words
+
+    def end(event: ProcessExited, context: LaunchContext) -> None:
+        # Below 0: killed by a signal, and launch has said so. Whatever else was launched goes on.
+        if event.returncode > 0:
+            raise RuntimeError("".join(last_words) or f"segment_node ended with status {event.returncode}")
+
+    return [
+        RegisterEventHandler(OnProcessIO(target_action=node, on_stdout=listen, on_stderr=listen)),
+        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end)),
+        node,
+    ]
 
 
-def _is_true(text: str) -> bool:
-    return text.lower() == "true"
-
-
-def _transition(node: LifecycleNode, transition_id: int) -> EmitEvent:
-    return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition_id))
+def camera_names() -> str:
+    return ", ".join(sorted(path.stem for path in CAMERAS.glob("*.yaml")))
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -99,8 +105,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "camera",
                 default_value="",
-                choices=["", *camera_names(CAMERAS)],
-                description="Topics and parameters of a camera's driver; empty: none",
+                description=f"Topics and parameters of a camera's driver: {camera_names()}, "
+                "or the path of a YAML file like those in config/cameras; empty: none",
             ),
             OpaqueFunction(function=start),
         ]

@@ -47,20 +47,24 @@ def camera_names(folder: Path) -> list[str]:
 
 
 def load_camera_preset(folder: Path, camera: str) -> CameraPreset:
-    """Read ``<folder>/<camera>.yaml``.
+    """Read ``<folder>/<camera>.yaml``, or the file that ``camera`` is the path of.
 
     Raises:
-        CameraPresetError: no such camera (the text lists those there are), or the file is not a preset.
+        CameraPresetError: no such camera (the text lists those there are), no such file, or it is not a preset.
     """
-    known = camera_names(folder)
-    if camera not in known:
+    if "/" in camera or camera.endswith(".yaml"):
+        path = Path(camera).expanduser()
+        if not path.is_file():
+            raise CameraPresetError(f"There is no camera preset {path}: expected a YAML file with remappings")
+    elif camera in (known := camera_names(folder)):
+        path = folder / f"{camera}.yaml"
+    else:
         choice = ", ".join(known) or f"no preset at all in {folder}"
-        raise CameraPresetError(f"No preset for the camera '{camera}'. There is: {choice}")
-    path = folder / f"{camera}.yaml"
+        raise CameraPresetError(f"No preset for the camera '{camera}'. There is: {choice}; or give the path of a file")
     try:
         return CameraPreset.model_validate(read_yaml(path))
     except yaml.YAMLError as error:
-        raise CameraPresetError(f"{path} is not valid YAML: {error}") from error
+        raise CameraPresetError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()

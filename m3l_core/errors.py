@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from m3l_core.installation import install_command
+
 
 class M3LError(Exception):
     """Base of all errors below; its text is meant for the user."""
@@ -56,5 +58,5 @@ def require(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         raise MissingPackageError(
             f"This needs the Python package '{module}', which cannot be imported ({error}). "
-            f"Install it with: pip install 'm3l_ros[{extra}]'"
+            f"Install it with: {install_command(extra)}"
         ) from error

@@ -6,6 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from m3l_core.errors import MissingPackageError, require
+from m3l_core.installation import install_command
+from m3l_ros.process_end import leave_at_once_on_signals
 
 if TYPE_CHECKING:
     from m3l_core.replay.command import OpenLive
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
 
 def segment_node() -> None:
     """``m3l_segment_node``: what ``ros2 run m3l_ros segment_node`` starts."""
+    leave_at_once_on_signals()
     _require_ros()
-    from m3l_ros.segment_node import main
+    try:
+        from m3l_ros.segment_node import main
+    except ImportError as error:
+        sys.exit(f"segment_node: {error}. To install what is missing: {install_command()}")
 
     main()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -93,6 +94,16 @@ def _check(parameters: list[Parameter]) -> SetParametersResult:
         if parameter.name == "health.frozen_frames" and parameter.value == 1:
             return SetParametersResult(successful=False, reason="health.frozen_frames: expected 0 (off) or at least 2")
     return SetParametersResult(successful=True)
+
+
+def unknown_parameters(node: Node) -> list[str]:
+    """A line for each value that the node was started with and has no parameter for."""
+    lines = []
+    for name in sorted(set(node._parameter_overrides) - set(node._parameters)):
+        if not name.startswith("qos_overrides."):  # declared with each topic
+            near = get_close_matches(name, PARAMETERS, 1, 0.0)[0]
+            lines.append(f"there is no parameter '{name}', so its value has no effect; the nearest is '{near}'")
+    return lines
 
 
 def value(node: Node, name: str) -> Any:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
+if __name__ == "__main__":  # the imports below take a second
+    from m3l_ros.process_end import leave_at_once_on_signals
+
+    leave_at_once_on_signals()
+
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions, uninstall_signal_handlers
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import Engine, load_engine
@@ -21,7 +26,8 @@ from m3l_core.shipped import shipped_bundle
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import MODALITIES, LabellingSession
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
-from m3l_ros.parameters import declare_parameters, value
+from m3l_ros.parameters import declare_parameters, unknown_parameters, value
+from m3l_ros.process_end import StopRequest, ignore_further_interrupts
 from m3l_ros.publishers import SegmentationPublishers
 
 
@@ -35,6 +41,8 @@ class SegmentNode(LifecycleNode):
     def __init__(self, engine_loader: Callable[..., Engine] = load_engine, **kwargs: Any) -> None:
         super().__init__("segment_node", **kwargs)
         declare_parameters(self)
+        for line in unknown_parameters(self):
+            self.get_logger().warning(line)
         self._log_bridge = bridge_logging(self.get_logger())
         self._engine_loader = engine_loader
         self._segmenter: Segmenter | None = None
@@ -43,6 +51,17 @@ class SegmentNode(LifecycleNode):
         self._problem = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self.create_timer(value(self, "diagnostics_period"), self._publish_diagnostics)
+
+    def start(self) -> None:
+        """Do what ``autostart`` says, or tell what to do instead."""
+        if not value(self, "autostart"):
+            name = self.get_fully_qualified_name()
+            self.get_logger().info(
+                f"unconfigured, as autostart is false: ros2 lifecycle set {name} configure, "
+                f"then ros2 lifecycle set {name} activate"
+            )
+        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
 
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         """Load the bundle and its engine; nothing is half configured if that fails."""
@@ -149,38 +168,52 @@ class SegmentNode(LifecycleNode):
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
 
-def spin(node: SegmentNode) -> None:
-    """Run a node until it is told to stop, then take it down without a second signal getting in between."""
-    try:
-        if value(node, "autostart") and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            node.trigger_activate()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        # SIGTERM ends the context in another thread, wherever the executor is at that moment.
-        if rclpy.ok():
-            raise
-    finally:
-        # `ros2 launch` sends Ctrl-C twice: once from the terminal, once itself.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.destroy_node()
-        rclpy.try_shutdown()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def spin(node: SegmentNode, stop: StopRequest | None = None) -> None:
+    """Run a node until SIGINT or SIGTERM, then take it down.
+
+    Args:
+        stop: what the main thread waits for, where it was made before the node.
+    """
+    # rclpy's handlers would shut the context down at once, under the hands of the worker that labels.
+    uninstall_signal_handlers()
+    stop = stop or StopRequest()
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            node.start()
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            stop.set(len(failures))
+
+    thread = threading.Thread(target=work, name="executor", daemon=True)
+    thread.start()
+    stop.wait()
+    executor.shutdown()
+    thread.join()
+    node.destroy_node()
+    rclpy.try_shutdown(context=node.context)
+    ignore_further_interrupts()
+    for failure in failures:
+        raise failure
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ros2 run m3l_ros segment_node``."""
+    stop = StopRequest()
     try:
-        rclpy.init(args=argv)
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentNode()
-    except KeyboardInterrupt:
+    except Exception as error:  # rcl's of arguments and parameter files, rclpy's of parameters: the text says it all
         rclpy.try_shutdown()
-    except ParameterException as error:
-        rclpy.try_shutdown()
-        sys.exit(f"segment_node: {error}")
-    else:
-        spin(node)
+        sys.exit("segment_node: " + " ".join(str(error).split()))
+    spin(node, stop)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a tiny random network for color and depth; for reading only."""
-    pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+    require_modules("torch")
     from support.bundles import write_bundle
 
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
@@ -46,8 +46,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its graph for the other engines; for reading only."""
-    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason=f"needs {package}: pip install 'm3l_ros[train]'")
+    require_modules("torch", "onnx", "onnxscript", "onnxruntime")
     from support.bundles import write_exported_bundle
 
     return write_exported_bundle(tmp_path_factory.mktemp("bundles") / "exported")
+
+
+@pytest.fixture(scope="session")
+def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a graph alone, made without torch; for reading only."""
+    from support.bundles import write_onnx_bundle
+
+    if why_missing("openvino") and (why := why_missing("onnxruntime")):
+        pytest.skip(f"needs openvino, or onnxruntime: {why}")
+    return write_onnx_bundle(tmp_path_factory.mktemp("bundles") / "onnx")

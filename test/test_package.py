@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import json
 import os
 import runpy
 import sys
@@ -56,12 +57,27 @@ def test_every_data_file_exists_and_every_setting_is_installed(setup: dict[str, 
     assert {path.relative_to(ROOT).as_posix() for path in settings} <= installed
 
 
-def test_ros2_run_finds_the_node(setup: dict[str, Any]) -> None:
-    assert ("lib/m3l_ros", ["scripts/segment_node"]) in setup["data_files"]
-    script = ROOT / "scripts" / "segment_node"
+@pytest.mark.parametrize("name", ["segment_node", "install_packages"])
+def test_ros2_run_finds_the_scripts(setup: dict[str, Any], name: str) -> None:
+    assert ("lib/m3l_ros", [f"scripts/{name}"]) in setup["data_files"]
+    script = ROOT / "scripts" / name
     assert os.access(script, os.X_OK)
     # Not the path of one Python: this file serves whichever environment is active.
     assert script.read_text().startswith("#!/usr/bin/env python3\n")
+
+
+def test_the_hooks_of_colcon_are_installed(setup: dict[str, Any]) -> None:
+    installed = {f"{folder}/{Path(name).name}" for folder, names in setup["data_files"] for name in names}
+    hooks = json.loads((ROOT / "colcon.pkg").read_text())["hooks"]
+    assert hooks and set(hooks) <= installed
+    folder = "opt/m3l_ros/python"
+    assert all(folder in (ROOT / "resource" / Path(hook).name).read_text() for hook in hooks)
+
+
+def test_rosdep_is_asked_for_pip_keys_only_where_pip_may_write_into_the_system() -> None:
+    for element in MANIFEST.iter("exec_depend"):
+        pip_key = (element.text or "").endswith("-pip") and element.text != "python3-pip"
+        assert (element.get("condition") == "$PIP_BREAK_SYSTEM_PACKAGES == 1") == pip_key, element.text
 
 
 def test_every_console_script_names_a_function(setup: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ PACKAGES = {
 # A room, or a module of one that needs less -> what it may need, the rooms below it included.
 NEEDS = {
     "errors": "",
+    "installation": "",
     "files": "",
     "shipped": "",
     "command_line": "",

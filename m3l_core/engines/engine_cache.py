@@ -15,6 +15,7 @@ from m3l_core.engines.engine import graph_file
 from m3l_core.engines.label_sizes import LabelSizes
 from m3l_core.errors import EngineError
 from m3l_core.files import cache_folder, replacing_folder
+from m3l_core.installation import command
 
 _ENGINE_FILE = "engine.plan"
 _FACTS_FILE = "engine.json"
@@ -134,7 +135,7 @@ def find(bundle: ModelBundle, precision: str, tensorrt: str, device: CudaDevice)
         except EngineError as error:
             refused.append(str(error))
     raise EngineError(
-        f"no {precision} engine of this bundle is built for this machine: build one with m3l_build_engine "
+        f"no {precision} engine of this bundle is built for this machine: build one with {command('m3l_build_engine')} "
         f"{bundle.folder} --precision {precision}" + (f". Refused: {'; '.join(refused)}" if refused else "")
     )
 

@@ -26,6 +26,7 @@ from m3l_core.engines.label_sizes import LabelSizes, Size
 from m3l_core.engines.tensorrt_builder import failure, logger_of
 from m3l_core.errors import EngineError, require
 from m3l_core.frames import ModelInput, Segmentation
+from m3l_core.installation import command
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class _Session:
         self._engine = self._runtime.deserialize_cuda_engine(stored.content)
         if self._engine is None:
             raise failure(
-                "TensorRT cannot load the engine; build it with m3l_build_engine --force", self._logger.errors
+                f"TensorRT cannot load the engine; build it with {command('m3l_build_engine')} --force",
+                self._logger.errors,
             )
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
@@ -258,7 +260,7 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], sizes: LabelSizes, descrip
     if shapes != expected:
         raise EngineError(
             f"the engine was built for other shapes: expected {expected}, got {shapes}: build it with "
-            "m3l_build_engine --force"
+            f"{command('m3l_build_engine')} --force"
         )
 
 

@@ -44,10 +44,21 @@ def test_an_unknown_camera_lists_those_there_are() -> None:
         load_camera_preset(SHIPPED, "kinect")
 
 
-@pytest.mark.parametrize("camera", ["../cameras/oak", "", "oak.yaml"])
-def test_a_camera_is_a_name_and_no_path(camera: str) -> None:
-    with pytest.raises(CameraPresetError, match="No preset"):
-        load_camera_preset(SHIPPED, camera)
+@pytest.mark.parametrize("name", ["mine.yaml", "folder/mine.yaml", "folder/mine"])
+def test_a_camera_may_be_the_path_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for camera in (name, str(tmp_path / name)):
+        with pytest.raises(CameraPresetError, match=rf"no camera preset \S*{name}"):
+            load_camera_preset(SHIPPED, camera)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("remappings: {color/image_raw: /mine/color}\n")
+    for camera in (name, str(tmp_path / name)):
+        assert load_camera_preset(SHIPPED, camera).remappings == {"color/image_raw": "/mine/color"}
+
+
+def test_no_camera_is_no_name() -> None:
+    with pytest.raises(CameraPresetError, match="No preset for the camera ''"):
+        load_camera_preset(SHIPPED, "")
 
 
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:

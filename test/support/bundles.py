@@ -6,6 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from support.onnx_graph import tiny_graph
+
 from m3l_core.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, BundleDescription, ModelBundle, save_bundle
 from m3l_core.frames import ModelInput
 from m3l_core.labels import LabelSet, SemanticClass
@@ -17,41 +20,51 @@ COLORS = ((150, 120, 80), (120, 160, 190), (255, 220, 60), (128, 128, 128))
 COLOR_AND_DEPTH = (ColorModality(), DepthModality())
 
 
-def write_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPTH, seed: int = 0) -> Path:
-    """A random network that labels 64 x 96 pixels in milliseconds."""
-    import torch
-
-    from m3l_core.model.network import LinearFusionSegFormer
-
-    network = NetworkConfig(
-        encoder=EncoderConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1)),
-        num_modalities=len(modalities),
-        num_classes=len(CLASSES),
-        head_width=32,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        state = LinearFusionSegFormer(network).state_dict()
-        for name, value in state.items():
-            if name.startswith("encoder") and name.endswith("bias"):  # zero when fresh, and then left out of a graph
-                value.normal_(std=0.02)
+def describe(modalities: tuple[Modality, ...] = COLOR_AND_DEPTH) -> BundleDescription:
+    """A network that labels 64 x 96 pixels in milliseconds."""
     classes = tuple(SemanticClass(name=name, color=color) for name, color in zip(CLASSES, COLORS, strict=True))
-    description = BundleDescription(
+    return BundleDescription(
         name="tiny",
-        network=network,
+        network=NetworkConfig(
+            encoder=EncoderConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1)),
+            num_modalities=len(modalities),
+            num_classes=len(CLASSES),
+            head_width=32,
+        ),
         labels=LabelSet(classes=classes),
         modalities=modalities,
         input_height=64,
         input_width=96,
     )
+
+
+def write_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPTH, seed: int = 0) -> Path:
+    """The network of that description with random weights."""
+    import torch
+
+    from m3l_core.model.network import LinearFusionSegFormer
+
+    description = describe(modalities)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        state = LinearFusionSegFormer(description.network).state_dict()
+        for name, value in state.items():
+            if name.startswith("encoder") and name.endswith("bias"):  # zero when fresh, and then left out of a graph
+                value.normal_(std=0.02)
     weights = {name: value.float().numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")}
     return save_bundle(folder, description, weights, "# tiny\n").folder
 
 
+def write_onnx_bundle(folder: Path) -> Path:
+    """A bundle whose graph needs no torch to make: of one convolution, not of the network that it describes."""
+    description = describe()
+    graph = tiny_graph(len(description.modalities), len(CLASSES), *description.input_size)
+    bundle = save_bundle(folder, description, {"none": np.zeros(1, np.float32)}, "# tiny\n")
+    return bundle.add_graph(graph).folder
+
+
 def write_exported_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPTH) -> Path:
     """The same with model.onnx, exported from noise as frames."""
-    import numpy as np
-
     from m3l_core.engines.onnx_export import export_onnx
 
     shape = (1, len(modalities))

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ CALM = {
     "sync_timeout": 1.0,
     "sensor_timeout": 30.0,
     "diagnostics_period": 0.1,
+    # Not auto: importing every engine takes long there.
+    "engine": next((name for name in ("onnxruntime", "openvino") if find_spec(name)), "auto"),
     "precision": "fp32",
     "num_threads": 1,
 }
@@ -121,9 +125,11 @@ class Rig:
 
 
 class NodeProcess:
-    """scripts/segment_node as users start it, in a process of its own."""
+    """scripts/segment_node as users start it, or another script, in a process of its own."""
 
-    def __init__(self, folder: Path, parameters: dict[str, Any], domain_id: int) -> None:
+    def __init__(
+        self, folder: Path, parameters: dict[str, Any], domain_id: int, script: Path = ROOT / "scripts" / "segment_node"
+    ) -> None:
         self._log = folder / "segment_node.log"
         arguments = [f"{name}:={_text(value)}" for name, value in parameters.items()]
         options = [word for argument in arguments for word in ("-p", argument)]
@@ -134,7 +140,7 @@ class NodeProcess:
         }
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "scripts" / "segment_node"), "--ros-args", *options],
+                [sys.executable, str(script), "--ros-args", *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -144,6 +150,17 @@ class NodeProcess:
     @property
     def output(self) -> str:
         return self._log.read_text()
+
+    def wait_until_it_takes_signals(self) -> None:
+        """Python itself, while it starts, has no handler of SIGTERM."""
+        deadline = time.monotonic() + 30.0
+        while time.monotonic() < deadline:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+            if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+                return
+            time.sleep(0.002)
+        raise AssertionError("no handler of SIGTERM within 30 s")
 
     def check(self) -> None:
         if self.process.poll() is not None:

@@ -16,7 +16,7 @@ import cv2
 import pytest
 from support.dds_domain import own_domain, processes_of
 
-pytestmark = [pytest.mark.needs("rclpy", "torch"), pytest.mark.dds, pytest.mark.slow]
+pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds, pytest.mark.slow]
 ROOT = Path(__file__).parents[3]
 
 

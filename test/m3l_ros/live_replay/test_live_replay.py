@@ -36,10 +36,10 @@ from support.rig import Rig
 
 from m3l_ros.commands import replay
 
-pytestmark = [pytest.mark.needs("rclpy", "torch"), pytest.mark.dds]
+pytestmark = [pytest.mark.needs("rclpy", "openvino"), pytest.mark.dds]
 COUNT = 25
 # Long waits: on a busy machine messages sent together may arrive far apart.
-CALM = ("--engine", "torch", "--precision", "fp32", "--threads", 1, "--sync-timeout", 0.5, "--sensor-timeout", 1)
+CALM = ("--engine", "openvino", "--precision", "fp32", "--threads", 1, "--sync-timeout", 0.5, "--sensor-timeout", 1)
 LOST = "name: lost\nfaults:\n  - {kind: gone, modality: depth, from_s: 1}\n"
 DAMAGED = """
 name: damaged
@@ -143,7 +143,7 @@ def test_it_plays_into_a_node_that_runs_and_leaves_it_running(
     bag = record(tmp_path / "hall", 10, compress=False)
     with Rig(
         tiny_bundle,
-        {"engine": "torch", "sync_timeout": 0.5, "sensor_timeout": 1.0},
+        {"engine": "openvino", "sync_timeout": 0.5, "sensor_timeout": 1.0},
         cli_args=["--ros-args", *(word for each in remapped for word in ("-r", each))],
     ) as rig:
         domain = rig.driver.node.context.get_domain_id()
