@@ -20,10 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 from m3l_core.datasets.folder import Sample, read_sample
 from m3l_core.errors import M3LError, RecipeError
 from m3l_core.labels import IGNORE
-from m3l_core.preprocessing import normalize
+from m3l_core.modalities import DepthModality
+from m3l_core.preprocessing import metric_depth, normalize
 from m3l_core.trainer.augmentation import View
+from m3l_core.trainer.depth_sensor import comes_from_a_sensor, sense
 from m3l_core.trainer.distributed import Ranks
-from m3l_core.trainer.disturbances import add_noise, disturb, jitter, random_box
+from m3l_core.trainer.disturbances import add_noise, disturb, is_photograph, jitter, random_box
 from m3l_core.trainer.masking import draw_present, draw_tokens
 from m3l_core.trainer.recipe import Phase, Recipe
 from m3l_core.trainer.sample_order import SampleOrder
@@ -84,8 +86,8 @@ class TrainingSamples(Dataset[Batch]):
         stream, number = position
         source = (stream, self.orders[stream].place(number))
         # A generator for each purpose, so that one option of a method does not change what another draws.
-        geometry, exposure, dropout, disturbance, mixing = (
-            np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in range(1, 6)
+        geometry, exposure, dropout, disturbance, mixing, sensing = (
+            np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in (1, 2, 3, 4, 5, 7)
         )
         images, label = self._read(source)
         size = next(iter(images.values())).shape[:2]
@@ -94,7 +96,8 @@ class TrainingSamples(Dataset[Batch]):
         view = View.draw((size[0], size[1]), phase.crop, scale, recipe.augmentation.flip, geometry)
         # Labelled frames are few and certain: they are seen as they are.
         is_labelled = stream == 0
-        weak, strong = self._inputs(images, view, exposure, None if is_labelled else disturbance)
+        viewed = self._sensed(images, view, sensing)
+        weak, strong = self._inputs(viewed, exposure, None if is_labelled else disturbance)
         recorded = np.array([modality.name in images for modality in recipe.modalities])
         dropped = method.modality_dropout
         if dropped is not None and is_labelled and not dropped.on_labelled:
@@ -116,8 +119,23 @@ class TrainingSamples(Dataset[Batch]):
         except M3LError as error:
             return error
 
+    def _sensed(self, images: Images, view: View, random: np.random.Generator) -> Images:
+        """The view of each image; depth that no sensor has seen as one would have given it."""
+        modalities, strength = self.recipe.modalities, self.recipe.augmentation.depth_sensor
+        viewed = {each.name: view.of_image(each, images[each.name]) for each in modalities if each.name in images}
+        if strength:
+            color = next(
+                (viewed[each.name] for each in modalities if is_photograph(each) and each.name in viewed), None
+            )
+            for each in modalities:
+                name = each.name
+                if isinstance(each, DepthModality) and name in images and not comes_from_a_sensor(images[name]):
+                    depth_m, _ = metric_depth(viewed[name])
+                    viewed[name] = sense(depth_m, color, view.size[1], strength, random)
+        return viewed
+
     def _inputs(
-        self, images: Images, view: View, exposure: np.random.Generator, disturbance: np.random.Generator | None
+        self, images: Images, exposure: np.random.Generator, disturbance: np.random.Generator | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(M, 3, H, W) network input of teacher and student; zeros where a modality was not recorded."""
         method, change = self.recipe.method, self.recipe.augmentation
@@ -127,8 +145,7 @@ class TrainingSamples(Dataset[Batch]):
         for index, modality in enumerate(self.recipe.modalities):
             if modality.name not in images:
                 continue
-            image = view.of_image(modality, images[modality.name])
-            image = jitter(modality, image, change.color_jitter, change.depth_jitter, exposure)
+            image = jitter(modality, images[modality.name], change.color_jitter, change.depth_jitter, exposure)
             normalize(modality, image, out=weak[index])
             strong[index] = weak[index]
             if disturbance is not None and method.strong_view is not None:

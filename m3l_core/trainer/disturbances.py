@@ -49,7 +49,7 @@ def jitter(
         color: largest relative change of a photograph's brightness, contrast and saturation.
         depth: largest relative change of depth.
     """
-    if _is_photograph(modality):
+    if is_photograph(modality):
         brightness, contrast, saturation = random.uniform(1.0 - color, 1.0 + color, 3)
         pixels = image.astype(np.float32) * np.float32(brightness)
         gray = pixels @ _GRAY
@@ -67,7 +67,7 @@ def jitter(
 def disturb(modality: Modality, image: NDArray[Any], view: StrongView, random: np.random.Generator) -> NDArray[Any]:
     """The student's view of an image: (H, W, 3) uint8 stays that, depth becomes (H, W) float32 [m]."""
     image = jitter(modality, image, view.color_jitter, view.depth_jitter, random)
-    if _is_photograph(modality):
+    if is_photograph(modality):
         if random.random() < view.gray:
             image = np.repeat((image @ _GRAY).astype(np.uint8)[..., None], 3, axis=2)
         if random.random() < view.blur:
@@ -83,7 +83,8 @@ def disturb(modality: Modality, image: NDArray[Any], view: StrongView, random: n
     return image
 
 
-def _is_photograph(modality: Modality) -> bool:
+def is_photograph(modality: Modality) -> bool:
+    """Whether a modality is what a camera sees, which suffers from exposure and focus."""
     return isinstance(modality, ColorModality) and modality.photometric
 
 

@@ -71,6 +71,9 @@ class Augmentation(Strict):
     """Largest relative change of brightness, contrast and saturation."""
     depth_jitter: Share = 0.1
     """Largest relative change of depth."""
+    depth_sensor: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """How much of a depth camera's holes, noise and edges is added to depth that has no holes, as rendered and
+    in-painted depth; 1 is as much as a RealSense has, 0 none."""
 
 
 class Optimizer(Strict):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -60,6 +63,29 @@ def changed(some: list[Batch], others: list[Batch]) -> set[str]:
 def test_an_option_changes_its_own_tensor_alone(drawn: Drawer, name: str) -> None:
     method, expected = OPTIONS[name]
     assert changed(drawn(), drawn(**method)) == expected
+
+
+@pytest.mark.parametrize("stream", [0, 1])
+def test_depth_that_no_sensor_has_seen_is_seen_by_one(rooms: Rooms, tmp_path: Path, stream: int) -> None:
+    changes: dict[str, Any] = {"augmentation": {"depth_sensor": 1.0}}
+    train, validation = rooms
+    whole = []
+    for number, sample in enumerate(train):
+        depth = cv2.imread(str(sample.images["depth"]), cv2.IMREAD_UNCHANGED)
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), np.maximum(depth, 900))
+        whole.append(replace(sample, images=sample.images | {"depth": path}))
+    assert changed(Drawer(rooms)(stream), Drawer(rooms)(stream, **changes)) == set(), "these have holes already"
+    drawer = Drawer((whole, validation))
+    before, after = drawer(stream), drawer(stream, **changes)
+    assert changed(before, after) == {"weak", "strong"}
+    assert changed(after, drawer(stream, **changes)) == set()
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one.weak[0], other.weak[0]), "color is left alone"
+        assert torch.equal(other.strong, other.weak)
+        assert other.weak[1, 2][~other.inside].sum() == 0
+    lost = [float((one.weak[1, 2] - other.weak[1, 2]).mean()) for one, other in zip(before, after, strict=True)]
+    assert 0.02 < np.mean(lost) < 0.5
 
 
 @pytest.mark.parametrize("name", OPTIONS)
