@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from m3l_core.bundle import ModelBundle, save_bundle
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
+from m3l_core.errors import require
 from m3l_core.frames import ModelInput
 from m3l_core.shipped import shipped_bundle, shipped_recording
 
@@ -130,8 +131,7 @@ def _published_in_torch(work: Path, threads: int) -> Labeller:
 
 def _openvino(file: str, work: Path, threads: int) -> Labeller:
     """A graph that is not ours, in bf16."""
-    import openvino
-
+    openvino = require("openvino", "openvino")
     settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(str(work / file)), "CPU", settings)

@@ -22,12 +22,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from m3l_core.errors import BundleError
-from m3l_core.files import replacing_file, replacing_folder
+from m3l_core.errors import BundleError, M3LError
+from m3l_core.files import finish_folder, home_expanded, replacing_folder
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.modalities import InputSide, Modalities
 from m3l_core.network_config import NetworkConfig
+from m3l_core.weights_file import check_weights
 from m3l_core.yaml_files import read_yaml
 
 DESCRIPTION_FILE = "model.yaml"
@@ -54,6 +55,8 @@ class BundleDescription(BaseModel):
     weights_sha256: str = ""
     graphs: dict[GraphFile, str] = {}
     """sha256 of each exported graph."""
+    graphs_of_weights: str = ""
+    """sha256 of the weights that the graphs were exported from; the first releases did not write it."""
     training: dict[str, Any] = {}
     """Provenance: command, data, seed, iterations, licence of the start weights."""
     miou: dict[str, float] = {}
@@ -96,7 +99,7 @@ class ModelBundle:
         Raises:
             BundleError: something is missing, unknown, or does not fit together.
         """
-        folder = Path(folder).expanduser()
+        folder = _settled(folder)
         for name in (DESCRIPTION_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
                 raise BundleError(
@@ -104,8 +107,8 @@ class ModelBundle:
                     f"and {WEIGHTS_FILE}, as training/train.py writes it"
                 )
         try:
-            description = BundleDescription.model_validate(read_yaml(folder / DESCRIPTION_FILE))
-        except (yaml.YAMLError, ValidationError) as error:
+            description = BundleDescription.model_validate(read_yaml(folder / DESCRIPTION_FILE, aliases=False))
+        except (OSError, yaml.YAMLError, ValidationError) as error:
             raise BundleError(f"{folder / DESCRIPTION_FILE} cannot be used: {error}") from error
         found = _sha256(folder / WEIGHTS_FILE)
         if found != description.weights_sha256:
@@ -113,6 +116,10 @@ class ModelBundle:
                 f"{folder / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes "
                 f"(sha256 {found[:12]}..., expected {description.weights_sha256[:12]}...): copy the bundle again"
             )
+        try:
+            check_weights(folder / WEIGHTS_FILE)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{folder / WEIGHTS_FILE} cannot be used: {error}") from error
         return cls(folder, description)
 
     def read_weights(self) -> dict[str, NDArray[np.float32]]:
@@ -137,6 +144,12 @@ class ModelBundle:
         expected = self.description.graphs.get(name)
         if expected is None or not path.is_file():
             raise BundleError(f"{self.folder} has no {name}: write it with {_WRITTEN_BY[name]} {self.folder}")
+        made_from, weights = self.description.graphs_of_weights, self.description.weights_sha256
+        if made_from not in ("", weights):
+            raise BundleError(
+                f"{path} was exported from other weights (sha256 {made_from[:12]}..., here {weights[:12]}...): "
+                f"write it again with {_WRITTEN_BY[name]} {self.folder}"
+            )
         found = _sha256(path)
         if found != expected:
             raise BundleError(
@@ -146,14 +159,27 @@ class ModelBundle:
         return path
 
     def add_graph(self, content: bytes, name: GraphFile = "model.onnx") -> ModelBundle:
-        """Write an exported graph into the folder; returns the bundle with it."""
-        graphs = {**self.description.graphs, name: hashlib.sha256(content).hexdigest()}
-        bundle = ModelBundle(self.folder, self.description.model_copy(update={"graphs": graphs}))
-        with replacing_file(self.folder / name) as temporary:
-            temporary.write_bytes(content)
-        with replacing_file(self.folder / DESCRIPTION_FILE) as temporary:
-            _write_description(temporary, bundle.description)
-        return bundle
+        """Write an exported graph into the folder, with its description or not at all.
+
+        Returns:
+            The bundle with it, and with the graphs of these weights that another process wrote meanwhile.
+
+        Raises:
+            OSError: the folder, or the one around it, cannot be written.
+            BundleError: the folder is no bundle any more.
+        """
+        with replacing_folder(self.folder) as temporary:
+            now = ModelBundle.load(self.folder).description
+            if now.weights_sha256 != self.description.weights_sha256:
+                raise BundleError(f"{self.folder} has other weights than when this began: export again")
+            kept = now.graphs if now.graphs_of_weights in ("", now.weights_sha256) else {}
+            graphs = {**kept, name: hashlib.sha256(content).hexdigest()}
+            update = {"graphs": graphs, "graphs_of_weights": now.weights_sha256}
+            description = now.model_copy(update=update)
+            shutil.copytree(self.folder, temporary, dirs_exist_ok=True)
+            (temporary / name).write_bytes(content)
+            _write_description(temporary / DESCRIPTION_FILE, description)
+        return ModelBundle(self.folder, description)
 
     @contextmanager
     def with_trial_graph(self, content: bytes, name: GraphFile = "model.onnx") -> Iterator[ModelBundle]:
@@ -194,5 +220,20 @@ def _write_description(path: Path, description: BundleDescription) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _settled(folder: str | Path) -> Path:
+    """The path of a bundle, in its place even if a process was killed while it put it there."""
+    try:
+        path = home_expanded(folder)
+        if not path.exists():
+            finish_folder(path)
+        return path
+    except (M3LError, OSError, ValueError) as error:
+        raise BundleError(f"{str(folder)[:200]} is not a model bundle: {error}") from error
+
+
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -63,7 +63,7 @@ def load_camera_preset(folder: Path, camera: str) -> CameraPreset:
         raise CameraPresetError(f"No preset for the camera '{camera}'. There is: {choice}; or give the path of a file")
     try:
         return CameraPreset.model_validate(read_yaml(path))
-    except yaml.YAMLError as error:
+    except (OSError, yaml.YAMLError) as error:
         raise CameraPresetError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         faults = "; ".join(

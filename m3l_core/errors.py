@@ -6,6 +6,7 @@ import importlib
 from types import ModuleType
 
 from m3l_core.installation import install_command
+from m3l_core.privacy import untold
 
 
 class M3LError(Exception):
@@ -48,13 +49,14 @@ class MissingPackageError(M3LError):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency.
+    """Import an optional dependency, such that it tells nobody of it.
 
     Raises:
         MissingPackageError: naming the extra of this package that brings it.
     """
     try:
-        return importlib.import_module(module)
+        with untold():
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingPackageError(
             f"This needs the Python package '{module}', which cannot be imported ({error}). "

@@ -23,7 +23,7 @@ SOURCES = sorted(
 FLOORS = (
     (
         *("m3l_core", "frames", "errors", "files", "labels", "modalities", "yaml_files", "network_config"),
-        *("pictures", "shipped", "command_line", "camera_presets", "installation"),
+        *("pictures", "privacy", "weights_file", "shipped", "command_line", "camera_presets", "installation"),
     ),
     ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
     ("bundle", "bags", "fleet"),

@@ -13,6 +13,7 @@ import argparse
 import logging
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from rich.logging import RichHandler
 
 from m3l_core.command_line import number_between, run, whole_number
 from m3l_core.errors import require
+from m3l_core.files import sole_user
 from m3l_core.reporting.output_folder import probe_folder, writing_to
 from m3l_core.trainer.recipe import load_recipe
 
@@ -58,8 +60,10 @@ def main() -> None:
     output: Path = arguments.output
     ranks = Ranks.join()
     data = read_data(recipe, arguments.data)
+    alone = ExitStack()
     if ranks.rank == 0:
         probe_folder(output)
+        alone.enter_context(sole_user(output))
     curves = not arguments.no_tensorboard and ranks.rank == 0
     with console_monitor(console) as shown:
         trainer = Trainer(
@@ -85,6 +89,7 @@ def main() -> None:
             print(f"bundle: {bundle.folder}\nreport: {page}")
             # Last: whatever it meets, the training is safe on disk.
             export_onnx(bundle, read_model_inputs(validation_index(recipe, arguments.data), bundle.description))
+    alone.close()
     ranks.leave()
 
 

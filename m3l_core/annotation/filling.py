@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.annotation.annotated import AnnotatedImage, Annotations
-from m3l_core.annotation.frame_list import enter_labels
+from m3l_core.annotation.frame_list import enter_labels, root_of
 from m3l_core.annotation.frame_names import FrameFinder, picture
 from m3l_core.datasets.folder import Sample, read_image
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError
-from m3l_core.files import replacing_file
+from m3l_core.files import replacing_file, sole_user
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.pictures import picture_bytes, size_of_picture
 
@@ -192,11 +192,12 @@ def write_labels(data: Path, filling: Filling) -> None:
         DatasetError: something cannot be read or written; the same command goes on.
     """
     try:
-        for label in filling.labels:
-            if label.outcome != "unchanged":
-                with replacing_file(label.file) as temporary:
-                    temporary.write_bytes(label.png)
-        # Those that were there already too: an import may have been interrupted here.
-        enter_labels(data, {label.picture: label.file for label in filling.labels})
+        with sole_user(root_of(data)):
+            for label in filling.labels:
+                if label.outcome != "unchanged":
+                    with replacing_file(label.file) as temporary:
+                        temporary.write_bytes(label.png)
+            # Those that were there already too: an import may have been interrupted here.
+            enter_labels(data, {label.picture: label.file for label in filling.labels})
     except OSError as error:
         raise DatasetError(f"{data} cannot be written: {error}; the same command goes on from here") from error

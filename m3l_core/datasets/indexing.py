@@ -15,7 +15,7 @@ from pathlib import Path
 
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import DatasetError
-from m3l_core.files import replacing_file
+from m3l_core.files import replacing_file, sole_user
 
 LABEL = "label"
 TRAIN_INDEX, VALIDATION_INDEX = "train.json", "val.json"
@@ -115,7 +115,11 @@ def write_indexes(
         VALIDATION_INDEX: [s for s in samples if s.recording in validation and s.label is not None],
     }
     try:
-        with replacing_file(folder / TRAIN_INDEX) as train, replacing_file(folder / VALIDATION_INDEX) as held_out:
+        with (
+            sole_user(folder),
+            replacing_file(folder / TRAIN_INDEX) as train,
+            replacing_file(folder / VALIDATION_INDEX) as held_out,
+        ):
             for temporary, chosen in zip((train, held_out), indexes.values(), strict=True):
                 entries = [_entry(folder, sample, modalities) for sample in chosen]
                 temporary.write_text(json.dumps(entries, indent=0), encoding="utf-8")

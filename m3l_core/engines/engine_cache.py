@@ -14,7 +14,7 @@ from m3l_core.engines.cuda_device import CudaDevice
 from m3l_core.engines.engine import graph_file
 from m3l_core.engines.label_sizes import LabelSizes
 from m3l_core.errors import EngineError
-from m3l_core.files import cache_folder, replacing_folder
+from m3l_core.files import cache_folder, finish_folder, replacing_folder
 from m3l_core.installation import command
 
 _ENGINE_FILE = "engine.plan"
@@ -102,9 +102,10 @@ def read(key: str) -> StoredEngine:
     Raises:
         EngineError: there is none, or it is not as it was written.
     """
-    sidecar = _read_sidecar(key)
     path = engine_folder() / key / _ENGINE_FILE
     try:
+        finish_folder(path.parent)
+        sidecar = _read_sidecar(key)
         content = path.read_bytes()
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error}") from error

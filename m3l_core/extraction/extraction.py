@@ -28,6 +28,7 @@ from m3l_core.extraction.frame_index import FrameIndex
 from m3l_core.extraction.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
 from m3l_core.extraction.source import AS_RECORDED, REGISTERED, begin
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask
+from m3l_core.files import sole_user
 from m3l_core.frames import FrameSet
 from m3l_core.parallel import in_processes, in_threads
 from m3l_core.registration.cameras import RecordedCameras, read_cameras
@@ -105,15 +106,16 @@ def extract_bag(task: ExtractionTask, advance: Callable[[int], None] = lambda me
     """
     with open_bag(task.path) as bag:
         try:
-            return _extract(bag, task, advance)
+            cameras = read_cameras(bag, task.topics, task.settings.depth_as_is)
+            with sole_user(task.folder):
+                return _extract(bag, task, cameras, advance)
         except (OSError, sqlite3.Error) as error:
             message = f"{task.folder} cannot be written: {error}; the same command goes on from here"
             raise DatasetError(message) from error
 
 
-def _extract(bag: Bag, task: ExtractionTask, advance: Callable[[int], None]) -> Extraction:
+def _extract(bag: Bag, task: ExtractionTask, cameras: RecordedCameras, advance: Callable[[int], None]) -> Extraction:
     settings, folder = task.settings, task.folder
-    cameras = read_cameras(bag, task.topics, settings.depth_as_is)
     begin(folder, _source(bag, task, cameras), bag.path)
     extraction = Extraction(task.name, registered=cameras.registration is not None)
     recorded = {name: bag.topics[topic].msgcount for name, topic in task.topics.items()}

@@ -10,6 +10,7 @@ import yaml
 
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
+from m3l_core.yaml_files import read_yaml
 
 SOURCE_FILE = "source.yaml"
 AS_RECORDED, REGISTERED = "as recorded", "registered to color"
@@ -31,8 +32,8 @@ def begin(folder: Path, source: Mapping[str, Any], bag: Path) -> None:
     path = folder / SOURCE_FILE
     if path.is_file():
         try:
-            former = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
+            former = dict(read_yaml(path))
+        except (yaml.YAMLError, TypeError, ValueError) as error:
             raise DatasetError(f"{path} does not say what {folder} holds ({error}): remove {folder}") from error
         # The first releases wrote neither: any synchronizer may have been at work, and no depth was registered.
         unsaid = {"synchronizer": source["synchronizer"], "depth": AS_RECORDED}

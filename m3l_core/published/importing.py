@@ -18,11 +18,12 @@ from pathlib import Path
 import yaml
 
 from m3l_core.errors import DatasetError
-from m3l_core.files import replacing_file
+from m3l_core.files import replacing_file, sole_user
 from m3l_core.modalities import Modality
 from m3l_core.parallel import in_processes
 from m3l_core.published.frame_writer import Entry, Shape, write_frame
 from m3l_core.published.layout import Frame, PublishedSet, wrong_layout
+from m3l_core.yaml_files import read_yaml
 
 IMPORTERS = {
     "deliver": "m3l_core.published.deliver:read_layout",
@@ -93,8 +94,11 @@ def write_folder(
             when all others are written).
     """
     try:
-        _begin(published, output, shape)
-        return _write(published, output, shape, workers, skip_broken, advance)
+        if output.exists() and not output.is_dir():
+            raise _holds_something_else(output)
+        with sole_user(output):
+            _begin(published, output, shape)
+            return _write(published, output, shape, workers, skip_broken, advance)
     except OSError as error:
         raise DatasetError(f"{output} cannot be written: {error}; the same command goes on from here") from error
 
@@ -129,13 +133,13 @@ def _begin(published: PublishedSet, output: Path, shape: Shape) -> None:
     path = output / LABELS_FILE
     if path.is_file():
         try:
-            former = yaml.safe_load(path.read_text(encoding="utf-8"))["source"]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
+            former = read_yaml(path)["source"]
+        except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
             raise DatasetError(f"{path} does not say what {output} holds ({error}): choose another folder") from error
         if former != source:
             raise DatasetError(f"{output} was begun as {former}, now it would be {source}: choose another folder")
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DatasetError(f"{output} holds something else: choose a folder that is new or empty")
+    elif any(output.iterdir()):
+        raise _holds_something_else(output)
     else:
         content = {
             "source": source,
@@ -147,6 +151,10 @@ def _begin(published: PublishedSet, output: Path, shape: Shape) -> None:
             temporary.write_text(
                 f"# modalities and labels stand here as a recipe takes them.\n{text}", encoding="utf-8"
             )
+
+
+def _holds_something_else(output: Path) -> DatasetError:
+    return DatasetError(f"{output} holds something else: choose a folder that is new or empty")
 
 
 def _written_or_reason(modalities: tuple[Modality, ...], output: Path, shape: Shape, frame: Frame) -> list[Entry] | str:

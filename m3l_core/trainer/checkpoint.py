@@ -38,8 +38,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         CheckpointError: the disk is full, or cannot be written to.
     """
     try:
-        for leftover in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
         # By a file of ours: what torch itself says of a full disk nobody understands.
         with replacing_file(path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)

@@ -15,7 +15,7 @@ from m3l_core.labels import LabelSet
 from m3l_core.modalities import InputSide, Modalities
 from m3l_core.network_config import Encoder
 from m3l_core.trainer.method import Method, Share, Strict
-from m3l_core.yaml_files import read_yaml
+from m3l_core.yaml_files import parse_yaml, read_yaml
 
 _Positive = Annotated[int, Field(gt=0)]
 _Seed = Annotated[int, Field(ge=0)]
@@ -252,6 +252,6 @@ def _apply(content: dict[str, Any], override: str) -> None:
     try:
         for parent in parents:
             place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
+        place[int(last) if isinstance(place, list) else last] = parse_yaml(text)
     except (AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as error:
         raise RecipeError(f"'{override}' does not fit the recipe: {error}") from error

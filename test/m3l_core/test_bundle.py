@@ -126,8 +126,32 @@ def test_weights_of_another_bundle_are_refused(bundle: ModelBundle) -> None:
 def test_weights_that_hold_no_tensors_are_refused_even_if_the_sum_is_right(bundle: ModelBundle, content: bytes) -> None:
     (bundle.folder / WEIGHTS_FILE).write_bytes(content)
     rewrite(bundle, weights_sha256=hashlib.sha256(content).hexdigest())
-    with pytest.raises(BundleError, match=r"weights\.safetensors cannot be read"):
-        ModelBundle.load(bundle.folder).read_weights()
+    with pytest.raises(BundleError, match=r"weights\.safetensors cannot be used: it is no safetensors file"):
+        ModelBundle.load(bundle.folder)
+
+
+def test_graphs_of_other_weights_are_refused(bundle: ModelBundle) -> None:
+    exported = bundle.add_graph(b"a graph")
+    assert ModelBundle.load(bundle.folder).graph().read_bytes() == b"a graph"
+    assert exported.description.graphs_of_weights == exported.description.weights_sha256
+    weights = {name: value + 1 for name, value in bundle.read_weights().items()}
+    save_file({name: value.astype(np.float16) for name, value in weights.items()}, bundle.folder / WEIGHTS_FILE)
+    rewrite(bundle, weights_sha256=hashlib.sha256((bundle.folder / WEIGHTS_FILE).read_bytes()).hexdigest())
+    swapped = ModelBundle.load(bundle.folder)
+    with pytest.raises(BundleError, match=r"model\.onnx was exported from other weights.*write it again"):
+        swapped.graph()
+    with pytest.raises(BundleError, match="has other weights than when this began"):
+        bundle.add_graph(b"another")
+    assert swapped.add_graph(b"a new one", "model.int8.onnx").description.graphs.keys() == {"model.int8.onnx"}
+
+
+def test_a_graph_keeps_those_that_came_meanwhile(bundle: ModelBundle) -> None:
+    bundle.add_graph(b"a graph")
+    (bundle.folder / "notes.txt").write_text("by hand")
+    both = bundle.add_graph(b"int8", "model.int8.onnx")
+    assert (both.graph().read_bytes(), both.graph("model.int8.onnx").read_bytes()) == (b"a graph", b"int8")
+    assert (bundle.folder / "notes.txt").read_text() == "by hand"
+    assert [path.name for path in bundle.folder.parent.iterdir()].count(bundle.folder.name) == 1
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "another shape"])
