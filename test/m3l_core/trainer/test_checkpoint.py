@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.rooms import METHODS, recipe, training_data
 
+from m3l_core import files
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import CheckpointError, RecipeError
 from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint
@@ -75,7 +77,9 @@ def test_a_full_disk_is_told_and_the_last_good_state_stays(tmp_path: Path, size:
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    (tmp_path / ".checkpoint.pt.17-140001.part").write_bytes(b"half")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / f".checkpoint.pt.{files._HOST}-{ended.pid}-140001.part").write_bytes(b"half")
     save_checkpoint(path, STATE)
     assert list(tmp_path.iterdir()) == [path]
 
