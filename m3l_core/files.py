@@ -154,18 +154,20 @@ def _only_one(folder: Path, refusal: str) -> Iterator[None]:
 
 
 def _lock_of(folder: Path) -> int | None:
-    """A descriptor that holds the lock; None while another process has it."""
+    """A descriptor that holds the lock; None while another process has it, or puts the folder into its place."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if folder.stat().st_ino == os.fstat(descriptor).st_ino:
             return descriptor
-    except FileNotFoundError:  # another one has just put it into its place
+    except (FileNotFoundError, BlockingIOError):
         pass
-    except OSError as error:
-        if not isinstance(error, BlockingIOError):  # a file system without locks
-            return descriptor
+    except OSError:  # a file system without locks
+        return descriptor
     os.close(descriptor)
     return None
 
