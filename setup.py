@@ -45,10 +45,10 @@ setup(
         # Headless: no window is opened here, and opencv-python needs libGL, which containers lack.
         "opencv-python-headless>=4.6",
         "PyYAML>=6",
-        "pydantic>=2",
+        "pydantic>=2.5",
         "safetensors>=0.4",
         "rich>=13",
-        "rosbags>=0.10.4",
+        "rosbags>=0.11.7",
         "rosbags-image>=0.10.4",
     ],
     extras_require={

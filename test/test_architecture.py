@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path
-    for folder in ("m3l_core", "m3l_ros", "training", "benchmarks", "launch")
+    for folder in ("m3l_core", "m3l_ros", "training", "benchmarks", "launch", "docs")
     for path in (ROOT / folder).rglob("*.py")
 )
 
@@ -33,7 +33,7 @@ FLOORS = (
     ("evaluation", "segmenter"),
     ("quantization", "replay", "annotation"),
     ("m3l_ros", "training", "launch"),
-    ("benchmarks",),
+    ("benchmarks", "docs"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -129,6 +129,16 @@ def each(paths: list[Path]) -> pytest.MarkDecorator:
 def test_every_room_has_its_floor() -> None:
     assert {room(path) for path in SOURCES} == set(FLOOR), "place a new room in FLOORS, and take out one that is gone"
     assert len(FLOOR) == sum(map(len, FLOORS)), "a room stands on two floors"
+
+
+def test_the_page_shows_the_floors_as_they_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = page.split("```")[1].strip().splitlines()
+    assert [set(line.split()) for line in reversed(picture)] == [set(rooms) - {"m3l_core", "docs"} for rooms in FLOORS]
+    first_cells = {
+        name for line in page.splitlines() if line.startswith("| `") for name in line.split("|")[1].split("`")
+    }
+    assert set(FLOOR) - {"m3l_core", "docs", "launch"} <= first_cells, "each room has its line"
 
 
 @each(SOURCES)

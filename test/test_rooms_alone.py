@@ -38,6 +38,7 @@ NEEDS = {
     "labels": "numpy pydantic",
     "metrics": "numpy pydantic",
     "camera_presets": "yaml pydantic",
+    "pictures": "numpy cv2",
     "streaming": "numpy cv2",
     "parallel": "numpy cv2",
     "fleet": "numpy cv2",

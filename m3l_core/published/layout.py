@@ -20,6 +20,10 @@ from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality
 
+# OpenCV 4.6, which Ubuntu 24.04 has, knows no cv2.utils.logging; later ones know no cv2.setLogLevel.
+_set_log_level: Callable[[int], int] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+_ERRORS = 2
+
 Picture = Path | Callable[[], NDArray[Any]]
 """A file that can stay as it is, or a function that reads one and converts it; it travels to other processes."""
 
@@ -75,11 +79,11 @@ def read_pixels(path: Path, flags: int) -> NDArray[Any]:
     Raises:
         DatasetError: the file is no image.
     """
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    level = _set_log_level(_ERRORS)
     try:
         pixels = cv2.imread(str(path), flags)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        _set_log_level(level)
     if pixels is None:
         raise DatasetError(f"{path} cannot be read as an image")
     return pixels

@@ -209,6 +209,7 @@ def test_two_processes_stop_together_and_write_one_bundle(start: Start, tmp_path
     assert len(torch.load(checkpoint, weights_only=True)["losses"]) == 60
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -243,6 +244,7 @@ def test_a_full_disk_at_the_end_is_told_in_a_line(train: Train, tmp_path: Path, 
     assert (tmp_path / "out" / "checkpoint.pt").is_file()
 
 
+@pytest.mark.needs("torch")
 def test_an_image_that_cannot_be_read_is_told_in_a_line(
     train: Train, tmp_path: Path, recipe_file: Path, data: Path
 ) -> None:
@@ -253,6 +255,7 @@ def test_an_image_that_cannot_be_read_is_told_in_a_line(
     assert done.stdout == ""
 
 
+@pytest.mark.needs("torch")
 def test_a_list_that_names_missing_files_is_told_before_training(
     train: Train, tmp_path: Path, recipe_file: Path, data: Path
 ) -> None:
