@@ -55,7 +55,7 @@ COMMANDS: dict[str, Run | str] = {
     "git clone REPOSITORY m3l_ros && cd m3l_ros": "needs the network",
     "scripts/demo": "test/m3l_ros/demo/test_demo.py runs what it starts",
     "cd ~/ros2_ws/src && git clone REPOSITORY m3l_ros": ROS,
-    "pip install 'pydantic>=2.5' safetensors rosbags openvino": INSTALLS,
+    "ros2 run m3l_ros install_packages openvino": ROS,
     "cd ~/ros2_ws && rosdep install --from-paths src -iy && colcon build --packages-select m3l_ros": ROS,
     "source install/setup.bash": ROS,
     "ros2 launch m3l_ros segment.launch.py camera:=realsense": ROS,
@@ -128,6 +128,9 @@ COMMANDS: dict[str, Run | str] = {
     ".venv/bin/m3l_replay BAG... --bundle runs/mine/bundle --scenario emm intermittent degraded "
     "--output runs/replay": Run("openvino " + EXPORTED, add="--engine openvino", replace=BAGS),
     "ros2 launch m3l_ros segment.launch.py bundle:=$PWD/runs/mine/bundle": ROS,
+    PYTHON + "training/experiments/depth_holes.py robot_lab/frames.json nyuv2/train.json": (
+        "needs frames of a robot and NYU Depth v2; test/training/experiments/test_depth_holes.py runs it on less"
+    ),
     "torchrun --nproc-per-node 4 training/train.py RECIPE... --data DATA --output runs/mine": (
         "test/training/test_train.py runs it with two processes"
     ),
