@@ -39,6 +39,8 @@ NEEDS = {
     "metrics": "numpy pydantic",
     "camera_presets": "yaml pydantic",
     "pictures": "numpy cv2",
+    "privacy": "",
+    "weights_file": "",
     "streaming": "numpy cv2",
     "parallel": "numpy cv2",
     "fleet": "numpy cv2",
