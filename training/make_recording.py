@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
-"""Write a folder of frames as a ROS 2 recording (MCAP), with the ground truth as a topic.
+"""Write frames of a folder as a ROS 2 recording (MCAP), with the ground truth as a topic where there is one.
 
     python training/make_recording.py rooms/sequences/a m3l_core/data/recordings/rooms_a
+    python training/make_recording.py robot_lab runs/robot_lab --rate 15
+    python training/make_recording.py nyuv2/val.json runs/hall --recording val_003 --rate 2
 
-The folder holds frames.json (``name``, ``stamp_ns`` and ``fx`` of each frame), color/NAME.jpg, depth/NAME.png
-(16-bit millimetres) and label/NAME.png. Images stay compressed as they are, so nothing is lost.
+The folder holds frames.json, or an index file is named: as training reads it (color, depth, label and recording of each
+frame), or with the ``name`` of each, whose files are color/NAME.jpg, depth/NAME.png and label/NAME.png. A frame may
+have ``stamp_ns``, else --rate tells how they follow each other, and ``fx``, the focal length in pixels; where it is
+known, there is a camera_info. Images stay compressed as they are, so nothing is lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,94 +25,139 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from m3l_core.command_line import run
-from m3l_core.datasets.folder import read_image
+from m3l_core.command_line import number_between, run
+from m3l_core.datasets.folder import Sample, read_image, read_index
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_folder
 
+INDEX = "frames.json"
+START_NS = 1_700_000_000_000_000_000
+"""Of frames that have no stamps."""
 FRAME_ID = "camera_color_optical_frame"
 # compressedDepth: a header of the kind of compression and two quantisation parameters, unused for 16UC1.
 COMPRESSED_DEPTH_HEADER = np.zeros(12, np.uint8)
 
 
-def write_recording(sequence: Path, output: Path) -> None:
-    """Write ``sequence`` as the bag ``output``.
+@dataclass(frozen=True, slots=True)
+class RecordedFrame:
+    """What is written of one instant."""
+
+    stamp_ns: int
+    sample: Sample
+    fx: float | None
+    """Focal length in pixels."""
+
+
+def read_frames(source: Path, rate: float | None = None, recording: str | None = None) -> list[RecordedFrame]:
+    """Read a folder with frames.json, or an index file.
+
+    Args:
+        source: of the frames.
+        rate: frames a second, for those that have no stamp.
+        recording: which one of the index; None: it has only one.
 
     Raises:
-        DatasetError: a file of the sequence is missing or not what it should be.
+        DatasetError: it is neither, a file is missing, there are several recordings, or nothing tells the time.
     """
+    index = source / INDEX if source.is_dir() else source
     try:
-        frames: list[dict[str, Any]] = json.loads((sequence / "frames.json").read_text(encoding="utf-8"))
+        entries = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{sequence} has no usable frames.json: {error}") from error
-    wanted = {"name", "stamp_ns", "fx"}
-    if not isinstance(frames, list) or not all(isinstance(frame, dict) and wanted <= frame.keys() for frame in frames):
-        raise DatasetError(f"{sequence / 'frames.json'}: expected a list of frames with {', '.join(sorted(wanted))}")
+        raise DatasetError(f"{source} has no usable {INDEX}: {error}") from error
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise DatasetError(f"{index}: expected a list of frames, with name, or with color, depth and recording")
+    if all("name" in entry for entry in entries):
+        samples = [_named(index.parent, str(entry["name"])) for entry in entries]
+    else:
+        samples = read_index(index)
+    names = sorted({sample.recording for sample in samples})
+    if recording is None and len(names) > 1:
+        some = ", ".join(names[:5])
+        raise DatasetError(f"{index} has {len(names)} recordings, name one with --recording, such as {some}")
+    if recording not in (None, *names):
+        raise DatasetError(f"{index} has no recording {recording}; some are {', '.join(names[:5])}")
+    chosen = [(s, e) for s, e in zip(samples, entries, strict=True) if recording in (None, s.recording)]
+    if rate is None and not all("stamp_ns" in entry for _, entry in chosen):
+        raise DatasetError(f"{index}: frames without stamp_ns; --rate says how many there are in a second")
+    return [
+        RecordedFrame(int(entry.get("stamp_ns", START_NS + round(number * 1e9 / (rate or 1)))), sample, entry.get("fx"))
+        for number, (sample, entry) in enumerate(chosen)
+    ]
+
+
+def _named(folder: Path, name: str) -> Sample:
+    images = {"color": folder / "color" / f"{name}.jpg", "depth": folder / "depth" / f"{name}.png"}
+    return Sample(images, folder / "label" / f"{name}.png", folder.name)
+
+
+def write_recording(frames: Sequence[RecordedFrame], output: Path) -> None:
+    """Write frames as the bag ``output``; a topic of which no frame has anything is left out.
+
+    Raises:
+        DatasetError: a file is missing or not what it should be.
+    """
     store = get_typestore(Stores.ROS2_JAZZY)
-    types = store.types
-
-    def header(stamp_ns: int) -> Any:
-        stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=FRAME_ID)
-
-    def compressed(stamp_ns: int, kind: str, data: np.ndarray) -> Any:
-        return types["sensor_msgs/msg/CompressedImage"](header=header(stamp_ns), format=kind, data=data)
-
     with replacing_folder(output) as temporary:
         bag = temporary / output.name
         with _writer(bag) as writer:
-            connections = {
-                topic: writer.add_connection(topic, kind, typestore=store)
-                for topic, kind in {
-                    "/color/image_raw/compressed": "sensor_msgs/msg/CompressedImage",
-                    "/depth/image_rect/compressedDepth": "sensor_msgs/msg/CompressedImage",
-                    "/color/camera_info": "sensor_msgs/msg/CameraInfo",
-                    "/ground_truth/labels": "sensor_msgs/msg/Image",
-                }.items()
-            }
+            connections: dict[str, Any] = {}
             for frame in frames:
-                stamp_ns, name = frame["stamp_ns"], frame["name"]
-                labels = read_image(sequence / "label" / f"{name}.png", "label")
-                height, width = labels.shape
-                color = _bytes_of(sequence / "color" / f"{name}.jpg")
-                # The strongest png compression, once, keeps the repository small.
-                depth = read_image(sequence / "depth" / f"{name}.png", "depth")
-                png = cv2.imencode(".png", depth, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].ravel()
-                messages = {
-                    "/color/image_raw/compressed": compressed(stamp_ns, "rgb8; jpeg compressed bgr8", color),
-                    "/depth/image_rect/compressedDepth": compressed(
-                        stamp_ns, "16UC1; compressedDepth png", np.concatenate((COMPRESSED_DEPTH_HEADER, png))
-                    ),
-                    "/color/camera_info": _camera_info(types, header(stamp_ns), height, width, frame["fx"]),
-                    "/ground_truth/labels": types["sensor_msgs/msg/Image"](
-                        header=header(stamp_ns),
-                        height=height,
-                        width=width,
-                        encoding="mono8",
-                        is_bigendian=0,
-                        step=width,
-                        data=labels.ravel(),
-                    ),
-                }
-                for topic, message in messages.items():
-                    raw = store.serialize_cdr(message, message.__msgtype__)
-                    writer.write(connections[topic], stamp_ns, raw)
+                for topic, message in _messages(store.types, frame):
+                    kind = message.__msgtype__
+                    if topic not in connections:
+                        connections[topic] = writer.add_connection(topic, kind, typestore=store)
+                    writer.write(connections[topic], frame.stamp_ns, store.serialize_cdr(message, kind))
         for file in bag.iterdir():
             file.rename(temporary / file.name)
         bag.rmdir()
+
+
+def _messages(types: Any, frame: RecordedFrame) -> Iterator[tuple[str, Any]]:
+    """Topic and message of everything that a frame has."""
+    stamp = types["builtin_interfaces/msg/Time"](sec=frame.stamp_ns // 10**9, nanosec=frame.stamp_ns % 10**9)
+    header = types["std_msgs/msg/Header"](stamp=stamp, frame_id=FRAME_ID)
+    compressed = types["sensor_msgs/msg/CompressedImage"]
+    images, label = frame.sample.images, frame.sample.label
+    size: tuple[int, ...] = ()
+    if "color" in images:
+        size = read_image(images["color"], "color").shape[:2]
+        kind = "png" if images["color"].suffix.lower() == ".png" else "jpeg"
+        data = np.frombuffer(images["color"].read_bytes(), np.uint8)
+        message = compressed(header=header, format=f"rgb8; {kind} compressed bgr8", data=data)
+        yield "/color/image_raw/compressed", message
+    if "depth" in images:
+        depth = read_image(images["depth"], "depth")
+        if depth.dtype != np.uint16:
+            raise DatasetError(f"{images['depth']}: expected 16-bit millimetres, found {depth.dtype}")
+        size = depth.shape
+        if images["depth"].suffix.lower() == ".png":
+            png = np.frombuffer(images["depth"].read_bytes(), np.uint8)
+        else:
+            png = cv2.imencode(".png", depth)[1].ravel()
+        data = np.concatenate((COMPRESSED_DEPTH_HEADER, png))
+        message = compressed(header=header, format="16UC1; compressedDepth png", data=data)
+        yield "/depth/image_rect/compressedDepth", message
+    if frame.fx is not None:
+        yield "/color/camera_info", _camera_info(types, header, size[0], size[1], frame.fx)
+    if label is not None:
+        labels = read_image(label, "label")
+        height, width = labels.shape
+        truth = types["sensor_msgs/msg/Image"](
+            header=header,
+            height=height,
+            width=width,
+            encoding="mono8",
+            is_bigendian=0,
+            step=width,
+            data=labels.ravel(),
+        )
+        yield "/ground_truth/labels", truth
 
 
 def _writer(bag: Path) -> Writer:
     writer = Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP)
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     return writer
-
-
-def _bytes_of(path: Path) -> np.ndarray:
-    try:
-        return np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
 def _camera_info(types: Any, header: Any, height: int, width: int, focal_length: float) -> Any:
@@ -129,10 +180,13 @@ def _camera_info(types: Any, header: Any, height: int, width: int, focal_length:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sequence", type=Path)
-    parser.add_argument("output", type=Path)
+    parser.add_argument("source", type=Path, help="folder with frames.json, or an index file")
+    parser.add_argument("output", type=Path, help="the bag to write")
+    parser.add_argument("--rate", type=number_between(0.01, 1000), help="frames a second, where they have no stamps")
+    parser.add_argument("--recording", help="which one, where the index has several")
     arguments = parser.parse_args()
-    write_recording(arguments.sequence, arguments.output)
+    frames = read_frames(arguments.source, arguments.rate, arguments.recording)
+    write_recording(frames, arguments.output)
     size = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
     print(f"{arguments.output}: {size:.1f} MB")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
-from support.rooms import SIZE, draw_room, write_images
+from support.rooms import SIZE, draw_room, write_images, write_rooms
 
 from m3l_core.datasets.folder import read_image
 from m3l_core.errors import DatasetError
@@ -35,8 +35,12 @@ TOPICS = {
 
 @pytest.fixture(scope="module")
 def write_recording() -> Callable[[Path, Path], None]:
-    function: Callable[[Path, Path], None] = runpy.run_path(str(SCRIPT))["write_recording"]
-    return function
+    script = runpy.run_path(str(SCRIPT))
+
+    def write(source: Path, bag: Path) -> None:
+        script["write_recording"](script["read_frames"](source), bag)
+
+    return write
 
 
 @pytest.fixture
@@ -50,11 +54,11 @@ def sequence(tmp_path: Path) -> Path:
     return folder
 
 
-def read(bag: Path) -> dict[str, list[tuple[int, Any]]]:
+def read(bag: Path, topics: dict[str, str] = TOPICS) -> dict[str, list[tuple[int, Any]]]:
     """Topic -> (time in the bag, message)."""
     found: dict[str, list[tuple[int, Any]]] = {}
     with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
-        assert {connection.topic: connection.msgtype for connection in reader.connections} == TOPICS
+        assert {connection.topic: connection.msgtype for connection in reader.connections} == topics
         for connection, time_ns, raw in reader.messages():
             found.setdefault(connection.topic, []).append((time_ns, reader.deserialize(raw, connection.msgtype)))
     return found
@@ -117,6 +121,69 @@ def test_a_broken_frame_leaves_the_former_recording(
     with pytest.raises(DatasetError, match=r"expected a depth image, found \(64, 96\) uint8"):
         write_recording(sequence, bag)
     assert {path.name: path.read_bytes() for path in bag.iterdir()} == former
+
+
+def unlabelled(folder: Path, count: int = 4) -> list[dict[str, Any]]:
+    """Frames of a real camera: listed as training reads them, without labels, stamps or focal length."""
+    random = np.random.default_rng(3)
+    entries: list[dict[str, Any]] = []
+    for number in range(count):
+        entry = write_images(folder, f"{number:06}", *draw_room(random))
+        entries.append({"color": entry["color"], "depth": entry["depth"], "recording": "lab"})
+    (folder / "frames.json").write_text(json.dumps(entries))
+    return entries
+
+
+def test_a_folder_without_labels_and_stamps_becomes_a_recording_of_what_it_has(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    entries = unlabelled(folder)
+    entries[2]["depth"] = None
+    (folder / "frames.json").write_text(json.dumps(entries))
+    done = run(folder, tmp_path / "bag", "--rate", 15)
+    assert done.returncode == 0, done.stderr
+    color, depth = (topic for topic in TOPICS if "image" in topic)
+    found = read(tmp_path / "bag", {topic: TOPICS[topic] for topic in (color, depth)})
+    stamps = [START_NS + round(number * 1e9 / 15) for number in range(4)]
+    assert [time_ns for time_ns, _ in found[color]] == stamps
+    assert [time_ns for time_ns, _ in found[depth]] == [stamps[number] for number in (0, 1, 3)]
+    for number, (_, message) in zip((0, 1, 3), found[depth], strict=True):
+        assert bytes(message.data[12:]) == (folder / entries[number]["depth"]).read_bytes()
+        np.testing.assert_array_equal(decode_depth(message), read_image(folder / entries[number]["depth"], "depth"))
+
+
+def test_one_recording_of_an_index_with_its_own_stamps_labels_and_focal_length(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_rooms(folder, train=4)
+    index = folder / "train.json"
+    entries = [entry | {"stamp_ns": STAMPS[n % 2], "fx": 70.0} for n, entry in enumerate(json.loads(index.read_text()))]
+    index.write_text(json.dumps(entries))
+    done = run(index, tmp_path / "bag", "--recording", "train_1")
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "bag")
+    assert {len(messages) for messages in found.values()} == {2}
+    truth = found["/ground_truth/labels"][1][1]
+    label = read_image(folder / "label/train_3.png", "label")
+    np.testing.assert_array_equal(truth.data.reshape(SIZE), label)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("set/train.json", "--rate", 5), "train.json has 3 recordings, name one with --recording, such as train_0"),
+        (("set/train.json", "--rate", 5, "--recording", "x"), "train.json has no recording x; some are train_0, "),
+        (("lab",), "frames.json: frames without stamp_ns; --rate says how many there are in a second"),
+        (("broken", "--rate", 5), "frames.json: expected a list of frames, with name, or with color, depth"),
+    ],
+)
+def test_what_the_frames_do_not_tell_is_asked_for(tmp_path: Path, arguments: tuple[Any, ...], reason: str) -> None:
+    write_rooms(tmp_path / "set")
+    unlabelled(tmp_path / "lab")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/frames.json").write_text("[]")
+    done = run(tmp_path / arguments[0], tmp_path / "bag", *arguments[1:])
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert not (tmp_path / "bag").exists()
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -33,8 +33,12 @@ TOPICS = (COLOR_TOPIC, DEPTH_TOPIC, CAMERA_INFO_TOPIC, TRUTH_TOPIC)
 @pytest.fixture(scope="module")
 def write_recording() -> Callable[[Path, Path], None]:
     path = ROOT / "training" / "make_recording.py"
-    function: Callable[[Path, Path], None] = runpy.run_path(str(path))["write_recording"]
-    return function
+    script = runpy.run_path(str(path))
+
+    def write(source: Path, bag: Path) -> None:
+        script["write_recording"](script["read_frames"](source), bag)
+
+    return write
 
 
 @pytest.fixture
