@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m3l_core.model.decoder import AllMLPHead
-from m3l_core.model.encoder import Block, MixFeedForward, ReducedAttention, Stage
-from m3l_core.model.fusion import ModalityLayerNorm
+from m3l_core.model.mix_transformer import Block, MixFeedForward, ReducedAttention, Stage
 from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.model.norms import ModalityLayerNorm
 
 
 class PublishedOrder(nn.Module):

@@ -35,6 +35,8 @@ class DepthModality(BaseModel):
 
     ``metric`` clips to [near_m, far_m] and gives three channels: depth scaled to [-1, 1], inverse depth
     scaled to [-1, 1], and validity (1 or 0); an invalid pixel is 0 in all three.
+    ``geometry`` gives log depth over [near_m, far_m], the height above the lowest surface in sight over 3 m, both
+    scaled to [-1, 1], and the cosine between the surface's normal and up; an invalid pixel is 0 in all three.
     ``min_max`` is the paper's: each frame scaled to [0, 1] by its own extremes, three times the same;
     a frame without contrast gives zeros.
     """
@@ -43,9 +45,11 @@ class DepthModality(BaseModel):
 
     kind: Literal["depth"] = "depth"
     name: str = "depth"
-    normalization: Literal["metric", "min_max"] = "metric"
+    normalization: Literal["metric", "geometry", "min_max"] = "metric"
     near_m: Annotated[float, Field(gt=0)] = 0.3
     far_m: Annotated[float, Field(gt=0)] = 8.0
+    horizontal_fov_deg: Annotated[float, Field(gt=0, lt=170)] = 62.0
+    """Of the whole image, for ``geometry``: about what a Kinect, a RealSense or an OAK has in color."""
 
     @model_validator(mode="after")
     def _near_before_far(self) -> DepthModality:

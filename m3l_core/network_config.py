@@ -8,10 +8,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 _Positive = Annotated[int, Field(gt=0)]
 FourInts = tuple[_Positive, _Positive, _Positive, _Positive]
-EncoderName = Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2"]
+SevenInts = tuple[_Positive, _Positive, _Positive, _Positive, _Positive, _Positive, _Positive]
+EncoderName = Literal[
+    "mit_b0",
+    "mit_b1",
+    "mit_b2",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
+    "pvt_v2_b0",
+    "pvt_v2_b1",
+    "pvt_v2_b2",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+]
 
 
-class EncoderConfig(BaseModel):
+class MixTransformerConfig(BaseModel):
     """Four stages at 1/4, 1/8, 1/16 and 1/32 of the input.
 
     A Mix Transformer (SegFormer, arXiv 2105.15203) or a PVT v2 (arXiv 2106.13797), which differ in these numbers only.
@@ -28,42 +42,75 @@ class EncoderConfig(BaseModel):
     """Width of each stage's feed-forward layer, relative to the stage's."""
 
     @model_validator(mode="after")
-    def _heads_divide_widths(self) -> EncoderConfig:
+    def _heads_divide_widths(self) -> MixTransformerConfig:
         for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
                 raise ValueError(f"each width must be a multiple of its heads, got {width} and {heads}")
         return self
 
+    @property
+    def grid_widths(self) -> FourInts:
+        """Channels of the token grids at 1/4, 1/8, 1/16 and 1/32 of the input."""
+        return self.widths
+
+
+class EfficientNetConfig(BaseModel):
+    """An EfficientNet-lite (arXiv 1905.11946; lite: ReLU6, no squeeze-and-excitation).
+
+    Seven groups of inverted residuals behind a stem that halves the input; the second, third, fourth and sixth halve it
+    again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["efficientnet_lite"]
+    stem_width: _Positive = 32
+    group_widths: SevenInts = (16, 24, 40, 80, 112, 192, 320)
+    group_depths: SevenInts = (1, 2, 2, 3, 3, 4, 1)
+    expansion: _Positive = 6
+    """Width inside a block, relative to what enters it; the first group has 1."""
+
+    @property
+    def grid_widths(self) -> FourInts:
+        """Channels of the token grids at 1/4, 1/8, 1/16 and 1/32 of the input."""
+        widths = self.group_widths
+        return widths[1], widths[2], widths[4], widths[6]
+
 
 _NARROW = (32, 64, 160, 256)
 _WIDE = (64, 128, 320, 512)
 _PVT_RATIOS = (8, 8, 4, 4)
-ENCODERS: dict[EncoderName, EncoderConfig] = {
-    "mit_b0": EncoderConfig(widths=_NARROW, depths=(2, 2, 2, 2)),
-    "mit_b1": EncoderConfig(widths=_WIDE, depths=(2, 2, 2, 2)),
-    "mit_b2": EncoderConfig(widths=_WIDE, depths=(3, 4, 6, 3)),
-    "mit_b3": EncoderConfig(widths=_WIDE, depths=(3, 4, 18, 3)),
-    "mit_b4": EncoderConfig(widths=_WIDE, depths=(3, 8, 27, 3)),
-    "mit_b5": EncoderConfig(widths=_WIDE, depths=(3, 6, 40, 3)),
-    "pvt_v2_b0": EncoderConfig(widths=_NARROW, depths=(2, 2, 2, 2), mlp_ratios=_PVT_RATIOS),
-    "pvt_v2_b1": EncoderConfig(widths=_WIDE, depths=(2, 2, 2, 2), mlp_ratios=_PVT_RATIOS),
-    "pvt_v2_b2": EncoderConfig(widths=_WIDE, depths=(3, 4, 6, 3), mlp_ratios=_PVT_RATIOS),
+_LITE: Literal["efficientnet_lite"] = "efficientnet_lite"
+_LITE_DEPTHS = (1, 3, 3, 4, 4, 5, 1)
+ENCODERS: dict[EncoderName, MixTransformerConfig | EfficientNetConfig] = {
+    "mit_b0": MixTransformerConfig(widths=_NARROW, depths=(2, 2, 2, 2)),
+    "mit_b1": MixTransformerConfig(widths=_WIDE, depths=(2, 2, 2, 2)),
+    "mit_b2": MixTransformerConfig(widths=_WIDE, depths=(3, 4, 6, 3)),
+    "mit_b3": MixTransformerConfig(widths=_WIDE, depths=(3, 4, 18, 3)),
+    "mit_b4": MixTransformerConfig(widths=_WIDE, depths=(3, 8, 27, 3)),
+    "mit_b5": MixTransformerConfig(widths=_WIDE, depths=(3, 6, 40, 3)),
+    "pvt_v2_b0": MixTransformerConfig(widths=_NARROW, depths=(2, 2, 2, 2), mlp_ratios=_PVT_RATIOS),
+    "pvt_v2_b1": MixTransformerConfig(widths=_WIDE, depths=(2, 2, 2, 2), mlp_ratios=_PVT_RATIOS),
+    "pvt_v2_b2": MixTransformerConfig(widths=_WIDE, depths=(3, 4, 6, 3), mlp_ratios=_PVT_RATIOS),
+    "efficientnet_lite0": EfficientNetConfig(kind=_LITE),
+    "efficientnet_lite1": EfficientNetConfig(kind=_LITE, group_depths=_LITE_DEPTHS),
+    "efficientnet_lite2": EfficientNetConfig(
+        kind=_LITE, group_widths=(16, 24, 48, 88, 120, 208, 352), group_depths=_LITE_DEPTHS
+    ),
 }
 
 
 def _known(encoder: object) -> object:
     if isinstance(encoder, str) and encoder not in ENCODERS:
-        raise ValueError(
-            f"unknown encoder '{encoder}', expected {', '.join(ENCODERS)}, or widths and depths of its own"
-        )
+        raise ValueError(f"unknown encoder '{encoder}', expected {', '.join(ENCODERS)}, or its own widths and depths")
     return encoder
 
 
-Encoder = Annotated[EncoderName | EncoderConfig, BeforeValidator(_known)]
+Encoder = Annotated[EncoderName | MixTransformerConfig | EfficientNetConfig, BeforeValidator(_known)]
 
 
 class NetworkConfig(BaseModel):
-    """A Linear Fusion SegFormer (M3L, arXiv 2304.10756, section 3.1)."""
+    """A Linear Fusion network (M3L, arXiv 2304.10756, section 3.1), whose encoder may be another than SegFormer's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,5 +135,5 @@ class NetworkConfig(BaseModel):
         return self
 
     @property
-    def encoder_config(self) -> EncoderConfig:
+    def encoder_config(self) -> MixTransformerConfig | EfficientNetConfig:
         return ENCODERS[self.encoder] if isinstance(self.encoder, str) else self.encoder

@@ -9,8 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from m3l_core.depth_geometry import surface_geometry
 from m3l_core.frames import FrameSet, ModelInput
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
+
+_TALLEST_M = 3.0
+"""Heights above the floor that a network tells apart."""
+
+
+def needs_whole_image(modality: Modality) -> bool:
+    """Whether ``normalize`` compares pixels far apart, so that a part of an image is no image of its own."""
+    return isinstance(modality, DepthModality) and modality.normalization == "geometry"
 
 
 def resize(modality: Modality, data: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -45,6 +54,8 @@ def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] |
         _normalize_height(modality, data, channels)
     elif modality.normalization == "min_max":
         _normalize_min_max(data, channels)
+    elif modality.normalization == "geometry":
+        _normalize_geometry(modality, data, channels)
     else:
         _normalize_metric(modality, data, channels)
     return channels
@@ -116,6 +127,22 @@ def _normalize_metric(modality: DepthModality, data: NDArray[Any], out: NDArray[
     inverse -= inverse_gain / far + 1.0
     scaled *= validity
     inverse *= validity
+
+
+def _normalize_geometry(modality: DepthModality, data: NDArray[Any], out: NDArray[np.float32]) -> None:
+    depth_m, valid = metric_depth(data)
+    geometry = surface_geometry(depth_m, valid, modality.horizontal_fov_deg)
+    logarithm, height, upness = out
+    np.clip(depth_m, modality.near_m, modality.far_m, out=depth_m)
+    np.log(depth_m, out=logarithm)
+    gain = 2.0 / np.log(modality.far_m / modality.near_m)
+    logarithm *= gain
+    logarithm -= gain * np.log(modality.near_m) + 1.0
+    np.minimum(geometry.height_m, _TALLEST_M, out=height)
+    height *= 2.0 / _TALLEST_M
+    height -= 1.0
+    upness[...] = geometry.upness
+    out[:2] *= valid
 
 
 def _normalize_height(modality: HeightModality, data: NDArray[Any], out: NDArray[np.float32]) -> None:

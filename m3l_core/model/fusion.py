@@ -5,9 +5,10 @@ Legend: M modalities, B batch, H x W tokens, C channels; token grids are (M, B, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 
 def linear_fusion(tokens: Tensor, ratio: float, present: Tensor | None = None) -> Tensor:
@@ -30,6 +31,17 @@ def linear_fusion(tokens: Tensor, ratio: float, present: Tensor | None = None) -
     return tokens + (1.0 - ratio) / (num_present - 1).clamp(min=1) * (total - num_present * tokens)
 
 
+def fuse_streams(streams: Sequence[Tensor], ratio: float, present: Tensor | None = None) -> list[Tensor]:
+    """``linear_fusion`` of streams that are tensors of their own, each (B, ...)."""
+    if len(streams) == 1:
+        return list(streams)
+    if present is None:
+        from_each = (1.0 - ratio) / (len(streams) - 1)
+        total = torch.stack([*streams]).sum(dim=0) if len(streams) > 2 else streams[0] + streams[1]
+        return [torch.add((ratio - from_each) * stream, total, alpha=from_each) for stream in streams]
+    return list(linear_fusion(torch.stack([*streams]), ratio, present))
+
+
 def mask_missing(tokens: Tensor, present: Tensor, mask_token: Tensor, kept: Tensor | None = None) -> Tensor:
     """Replace every token of a missing modality by the learnt mask token (M3L, section 3.2).
 
@@ -43,19 +55,3 @@ def mask_missing(tokens: Tensor, present: Tensor, mask_token: Tensor, kept: Tens
     if kept is not None:
         visible = visible & kept.transpose(0, 1)[..., None]
     return torch.where(visible, tokens, mask_token.to(tokens.dtype))
-
-
-class ModalityLayerNorm(nn.Module):
-    """LayerNorm over C with its own weight and bias for each modality; (M, B, ..., C) -> the same."""
-
-    def __init__(self, num_modalities: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_modalities, width))
-        self.bias = nn.Parameter(torch.zeros(num_modalities, width))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        # One normalisation for all streams, then one pass that scales and shifts each by its own.
-        num_modalities, width = self.weight.shape
-        per_stream = (num_modalities, *[1] * (tokens.dim() - 2), width)
-        normalized = functional.layer_norm(tokens, (width,), eps=1e-6)
-        return torch.addcmul(self.bias.view(per_stream), normalized, self.weight.view(per_stream))

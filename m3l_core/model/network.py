@@ -6,16 +6,19 @@ Legend: B batch, M modalities, K classes, H x W input pixels, h x w = H/4 x W/4.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from m3l_core.model.decoder import AllMLPHead
-from m3l_core.model.encoder import LinearFusionEncoder
-from m3l_core.model.fusion import ModalityLayerNorm
+from m3l_core.model.efficientnet import EfficientNet
+from m3l_core.model.encoder import Encoder
+from m3l_core.model.mix_transformer import MixTransformer
 from m3l_core.model.upsampling import bilinear
-from m3l_core.network_config import NetworkConfig
+from m3l_core.network_config import EfficientNetConfig, MixTransformerConfig, NetworkConfig
+
+_ENCODERS: dict[type, Callable[..., Encoder]] = {MixTransformerConfig: MixTransformer, EfficientNetConfig: EfficientNet}
 
 
 class LinearFusionSegFormer(nn.Module):
@@ -30,8 +33,8 @@ class LinearFusionSegFormer(nn.Module):
         super().__init__()
         self.config = config
         encoder = config.encoder_config
-        self.encoder = LinearFusionEncoder(encoder, config.num_modalities, config.fusion_ratio, drop_path)
-        self.head = AllMLPHead(encoder, config.head_width, config.num_classes, dropout)
+        self.encoder = _ENCODERS[type(encoder)](encoder, config.num_modalities, config.fusion_ratio, drop_path)
+        self.head = AllMLPHead(encoder.grid_widths, config.head_width, config.num_classes, dropout)
         self.alpha = nn.Parameter(torch.full((config.num_modalities,), 0.5))
         self.apply(_initialize)
         nn.init.trunc_normal_(self.encoder.mask_token, std=0.02)
@@ -58,8 +61,7 @@ class LinearFusionSegFormer(nn.Module):
         if shared is None:
             return self._head_of_present(self.encoder(images, present, kept, sources=present), present)
         kept = None if kept is None else kept[:, shared]
-        inputs = (images[:, shared], present[:, shared], kept)
-        of_shared = self.head(functional_call(self.encoder, self._norms_of(shared), inputs))
+        of_shared = self.head(self.encoder.of_some(shared, images[:, shared], present[:, shared], kept))
         streams: Tensor = of_shared.new_zeros(images.shape[1], *of_shared.shape[1:])
         streams[shared] = of_shared
         return streams
@@ -70,15 +72,6 @@ class LinearFusionSegFormer(nn.Module):
         if torch.compiler.is_compiling() or not bool((present == present[0]).all()):
             return None
         return [index for index, is_present in enumerate(present[0].tolist()) if is_present]
-
-    def _norms_of(self, modalities: list[int]) -> dict[str, Tensor]:
-        """The encoder's norms for some of the modalities alone; all else is shared."""
-        return {
-            f"{name}.{kind}": parameter[modalities]
-            for name, module in self.encoder.named_modules()
-            if isinstance(module, ModalityLayerNorm)
-            for kind, parameter in module.named_parameters()
-        }
 
     def _head_of_present(self, grids: list[Tensor], present: Tensor) -> Tensor:
         counted = present.T

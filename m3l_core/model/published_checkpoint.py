@@ -17,7 +17,7 @@ from torch import Tensor
 from m3l_core.errors import BundleError
 from m3l_core.model.encoder_layouts import LAYOUTS, encoder_name
 from m3l_core.model.tensor_files import read_tensors
-from m3l_core.network_config import EncoderConfig, NetworkConfig
+from m3l_core.network_config import MixTransformerConfig, NetworkConfig
 
 # Stages 2-4 carry mask tokens that nothing reads.
 _UNUSED = re.compile(r"encoder\.patch_embed[2-4]\.mask_token|.*\.num_batches_tracked")
@@ -101,7 +101,7 @@ def _config_of(state: dict[str, Tensor], heads: tuple[int, int, int, int]) -> Ne
     depths = [len({n.split(".")[2] for n in state if n.startswith(f"encoder.block{stage}.")}) for stage in stages]
     reductions = [state.get(f"encoder.block{stage}.0.attn.sr.module.weight") for stage in stages]
     widths = [len(projection) for projection in projections]
-    encoder = EncoderConfig.model_validate(
+    encoder = MixTransformerConfig.model_validate(
         {
             "widths": widths,
             "depths": depths,

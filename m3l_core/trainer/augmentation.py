@@ -51,6 +51,12 @@ class View:
         """What lies outside the image is black, or not measured."""
         return self._cut(resize(modality, image, self.size), no_measurement(modality, image))
 
+    def of_channels(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same of network input (3, H, W) that was made of the whole image; 0 outside it."""
+        pixels = np.ascontiguousarray(channels.transpose(1, 2, 0))
+        scaled = cv2.resize(pixels, self.size[::-1], interpolation=cv2.INTER_NEAREST)
+        return np.ascontiguousarray(self._cut(scaled, 0.0).transpose(2, 0, 1))
+
     def of_label(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What lies outside the image is 255."""
         return self._cut(cv2.resize(label, self.size[::-1], interpolation=cv2.INTER_NEAREST), IGNORE)

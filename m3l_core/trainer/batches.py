@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from m3l_core.datasets.folder import Sample, read_sample
 from m3l_core.errors import M3LError, RecipeError
 from m3l_core.labels import IGNORE
-from m3l_core.modalities import DepthModality
-from m3l_core.preprocessing import metric_depth, normalize
+from m3l_core.modalities import DepthModality, Modality
+from m3l_core.preprocessing import metric_depth, needs_whole_image, normalize, resize
 from m3l_core.trainer.augmentation import View
 from m3l_core.trainer.depth_sensor import comes_from_a_sensor, sense
 from m3l_core.trainer.distributed import Ranks
@@ -96,8 +96,8 @@ class TrainingSamples(Dataset[Batch]):
         view = View.draw((size[0], size[1]), phase.crop, scale, recipe.augmentation.flip, geometry)
         # Labelled frames are few and certain: they are seen as they are.
         is_labelled = stream == 0
-        viewed = self._sensed(images, view, sensing)
-        weak, strong = self._inputs(viewed, exposure, None if is_labelled else disturbance)
+        sensed = self._sensed(images, view, sensing)
+        weak, strong = self._inputs(sensed, view, exposure, None if is_labelled else disturbance)
         recorded = np.array([modality.name in images for modality in recipe.modalities])
         dropped = method.modality_dropout
         if dropped is not None and is_labelled and not dropped.on_labelled:
@@ -120,22 +120,35 @@ class TrainingSamples(Dataset[Batch]):
             return error
 
     def _sensed(self, images: Images, view: View, random: np.random.Generator) -> Images:
-        """The view of each image; depth that no sensor has seen as one would have given it."""
-        modalities, strength = self.recipe.modalities, self.recipe.augmentation.depth_sensor
-        viewed = {each.name: view.of_image(each, images[each.name]) for each in modalities if each.name in images}
-        if strength:
-            color = next(
-                (viewed[each.name] for each in modalities if is_photograph(each) and each.name in viewed), None
-            )
-            for each in modalities:
-                name = each.name
-                if isinstance(each, DepthModality) and name in images and not comes_from_a_sensor(images[name]):
-                    depth_m, _ = metric_depth(viewed[name])
-                    viewed[name] = sense(depth_m, color, view.size[1], strength, random)
-        return viewed
+        """The view of each image, or the whole of it where that is needed; depth that no sensor has seen as one would
+        have given it."""
+        strength = self.recipe.augmentation.depth_sensor
+        recorded = [each for each in self.recipe.modalities if each.name in images]
+        photographs = [each for each in recorded if is_photograph(each)]
+        sensed = {}
+        for each in recorded:
+            whole, image = needs_whole_image(each), images[each.name]
+            seen = self._seen(each, image, view, whole)
+            if strength and isinstance(each, DepthModality) and not comes_from_a_sensor(image):
+                depth_m, _ = metric_depth(seen)
+                color = [self._seen(one, images[one.name], view, whole) for one in photographs[:1]]
+                width = self.recipe.input_width if whole else view.size[1]
+                seen = sense(depth_m, color[0] if color else None, width, strength, random)
+            sensed[each.name] = seen
+        return sensed
+
+    def _seen(self, modality: Modality, image: NDArray[Any], view: View, whole: bool) -> NDArray[Any]:
+        """The view of an image, or all of it as the robot's network sees it."""
+        size = (self.recipe.input_height, self.recipe.input_width)
+        return resize(modality, image, size) if whole else view.of_image(modality, image)
+
+    def _normalized(self, modality: Modality, image: NDArray[Any], view: View) -> NDArray[np.float32]:
+        """(3, H, W) of the view."""
+        channels = normalize(modality, image)
+        return view.of_channels(channels) if needs_whole_image(modality) else channels
 
     def _inputs(
-        self, images: Images, exposure: np.random.Generator, disturbance: np.random.Generator | None
+        self, images: Images, view: View, exposure: np.random.Generator, disturbance: np.random.Generator | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(M, 3, H, W) network input of teacher and student; zeros where a modality was not recorded."""
         method, change = self.recipe.method, self.recipe.augmentation
@@ -146,11 +159,10 @@ class TrainingSamples(Dataset[Batch]):
             if modality.name not in images:
                 continue
             image = jitter(modality, images[modality.name], change.color_jitter, change.depth_jitter, exposure)
-            normalize(modality, image, out=weak[index])
-            strong[index] = weak[index]
+            strong[index] = weak[index] = self._normalized(modality, image, view)
             if disturbance is not None and method.strong_view is not None:
                 image = disturb(modality, image, method.strong_view, disturbance)
-                normalize(modality, image, out=strong[index])
+                strong[index] = self._normalized(modality, image, view)
             if disturbance is not None and noisy:
                 add_noise(strong[index], disturbance)
         return weak, strong

@@ -25,7 +25,7 @@ def ingredients(recipe: Recipe, data: TrainingData, start: LinearFusionSegFormer
     """
     weights = hashlib.sha256()
     if recipe.start_weights != RANDOM:
-        for tensor in start.encoder.stages.state_dict().values():
+        for tensor in start.encoder.state_dict().values():
             weights.update(tensor.cpu().numpy().tobytes())
     lists = {f"frames of {name}": digest for name, digest in data.sha256().items()}
     return recipe.model_dump(mode="json") | lists | {"content of start_weights": weights.hexdigest()}

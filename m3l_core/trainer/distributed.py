@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from m3l_core.errors import CheckpointError, M3LError, RecipeError
+from m3l_core.model.norms import ModalityBatchNorm
 from m3l_core.trainer.losses import PixelSum
 
 T = TypeVar("T")
@@ -131,20 +132,43 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             evaluated: Tensor = super().forward(images)
             return evaluated
-        pixels = images.float()
-        # Without the streams that are missing, ranks have batches of different size.
-        count = _sum_over_ranks(pixels.new_tensor(images.numel() / images.shape[1]))
-        mean = _sum_over_ranks(pixels.sum((0, 2, 3))) / count
-        variance = _sum_over_ranks((pixels - mean[:, None, None]).square().sum((0, 2, 3))) / count
-        with torch.no_grad():
-            momentum = cast("float", self.momentum)
-            cast("Tensor", self.running_mean).lerp_(mean, momentum)
-            cast("Tensor", self.running_var).lerp_(variance * count / (count - 1), momentum)
-            cast("Tensor", self.num_batches_tracked).add_(1)
-        scale = cast("Tensor", self.weight) * torch.rsqrt(variance + self.eps)
-        shift = cast("Tensor", self.bias) - mean * scale
-        normalized: Tensor = images * scale[:, None, None] + shift[:, None, None]
+        cast("Tensor", self.num_batches_tracked).add_(1)
+        statistics = cast("Tensor", self.running_mean), cast("Tensor", self.running_var)
+        return _normalized(images, self.weight, self.bias, statistics, cast("float", self.momentum), self.eps)
+
+
+class SynchronizedModalityBatchNorm(ModalityBatchNorm):
+    """The same with a copy for each modality; a rank without a sample of it takes part with none."""
+
+    def forward(self, images: Tensor, modality: int, counted: Tensor | None = None) -> Tensor:
+        if not self.training:
+            return super().forward(images, modality, counted)
+        normalized = torch.zeros_like(images)
+        samples = slice(None) if counted is None else counted
+        statistics = self.running_mean[modality], self.running_var[modality]
+        weight, bias = self.weight[modality], self.bias[modality]
+        normalized[samples] = _normalized(images[samples], weight, bias, statistics, self.momentum, self.eps)
         return normalized
+
+
+def _normalized(
+    images: Tensor, weight: Tensor, bias: Tensor, statistics: tuple[Tensor, Tensor], momentum: float, eps: float
+) -> Tensor:
+    """Batch norm of this rank's (B, C, H, W) by the mean and variance of all ranks', which ``statistics`` follow."""
+    pixels = images.float()
+    # Without the streams that are missing, ranks have batches of different size.
+    count = _sum_over_ranks(pixels.new_tensor(images.numel() / images.shape[1]))
+    if not count:  # no rank has this modality
+        return images
+    mean = _sum_over_ranks(pixels.sum((0, 2, 3))) / count
+    variance = _sum_over_ranks((pixels - mean[:, None, None]).square().sum((0, 2, 3))) / count
+    with torch.no_grad():
+        running_mean, running_var = statistics
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(variance * count / (count - 1), momentum)
+    scale = weight * torch.rsqrt(variance + eps)
+    shift = bias - mean * scale
+    return (images * scale[:, None, None] + shift[:, None, None]).to(images.dtype)
 
 
 def synchronize_norms(module: nn.Module) -> None:
@@ -152,3 +176,5 @@ def synchronize_norms(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
             child.__class__ = SynchronizedBatchNorm
+        elif isinstance(child, ModalityBatchNorm):
+            child.__class__ = SynchronizedModalityBatchNorm

@@ -83,7 +83,9 @@ def objective(
         teaching = (view.taught / method.temperature).log_softmax(dim=1)
     sums: dict[str, list[PixelSum]] = {}
     for logits, of_sample in zip(outputs, exists[:, :, None, None], strict=True):
-        log_probabilities = upsample(logits.float(), _size(view.label)).log_softmax(dim=1)
+        # With the classes outermost, what is done for each pixel is done for many at once.
+        planes = logits.float().contiguous()
+        log_probabilities = upsample(planes, _size(view.label)).log_softmax(dim=1)
         label = view.label.where(of_sample, IGNORE)
         sums.setdefault("supervised", []).append(ohem_cross_entropy(log_probabilities, label, recipe.ohem_threshold))
         if pseudo is None:

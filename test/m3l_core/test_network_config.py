@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from m3l_core.network_config import ENCODERS, EncoderConfig, NetworkConfig
+from m3l_core.network_config import ENCODERS, MixTransformerConfig, NetworkConfig
 from m3l_core.shipped import shipped_bundle
 
 sizes = st.integers(1, 16)
@@ -19,10 +19,10 @@ fours = st.tuples(sizes, sizes, sizes, sizes)
 
 
 @st.composite
-def encoders(draw: st.DrawFn) -> EncoderConfig:
+def encoders(draw: st.DrawFn) -> MixTransformerConfig:
     heads = draw(fours)
     widths = tuple(each * times for each, times in zip(heads, draw(fours), strict=True))
-    return EncoderConfig.model_validate(
+    return MixTransformerConfig.model_validate(
         {"widths": widths, "heads": heads, "depths": draw(fours), "reductions": draw(fours), "mlp_ratios": draw(fours)}
     )
 

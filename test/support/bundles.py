@@ -13,7 +13,7 @@ from m3l_core.bundle import DESCRIPTION_FILE, WEIGHTS_FILE, BundleDescription, M
 from m3l_core.frames import ModelInput
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality, Modality
-from m3l_core.network_config import EncoderConfig, NetworkConfig
+from m3l_core.network_config import MixTransformerConfig, NetworkConfig
 
 CLASSES = ("floor", "wall", "chair", "clutter")
 COLORS = ((150, 120, 80), (120, 160, 190), (255, 220, 60), (128, 128, 128))
@@ -26,7 +26,7 @@ def describe(modalities: tuple[Modality, ...] = COLOR_AND_DEPTH) -> BundleDescri
     return BundleDescription(
         name="tiny",
         network=NetworkConfig(
-            encoder=EncoderConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1)),
+            encoder=MixTransformerConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1)),
             num_modalities=len(modalities),
             num_classes=len(CLASSES),
             head_width=32,

@@ -8,12 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from m3l_core.model.fusion import ModalityLayerNorm
 from m3l_core.model.network import LinearFusionSegFormer
-from m3l_core.network_config import EncoderConfig, NetworkConfig
+from m3l_core.model.norms import ModalityLayerNorm
+from m3l_core.network_config import EfficientNetConfig, MixTransformerConfig, NetworkConfig
 
-TINY = EncoderConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1))
-TINY_PVT = EncoderConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1), mlp_ratios=(8, 8, 4, 4))
+TINY = MixTransformerConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1))
+TINY_PVT = MixTransformerConfig(widths=(8, 16, 40, 64), depths=(2, 1, 1, 1), mlp_ratios=(8, 8, 4, 4))
+
+TINY_EFFICIENTNET = EfficientNetConfig(
+    kind="efficientnet_lite",
+    stem_width=8,
+    group_widths=(8, 8, 8, 16, 16, 24, 32),
+    group_depths=(1, 2, 1, 1, 1, 2, 1),
+    expansion=2,
+)
 
 
 def tiny_network(num_modalities: int = 2, drop: float = 0.1, seed: int = 3, **settings: Any) -> LinearFusionSegFormer:
@@ -26,8 +34,11 @@ def tiny_network(num_modalities: int = 2, drop: float = 0.1, seed: int = 3, **se
         for name, parameter in network.named_parameters():
             if "norm" in name or parameter.dim() == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
-        network.head.norm.running_mean.normal_()
-        network.head.norm.running_var.uniform_(0.5, 2.0)
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_()
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2.0)
     return network.eval()
 
 

@@ -17,7 +17,7 @@ from m3l_core.bundle import BundleDescription
 from m3l_core.frames import ModelInput, Segmentation
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality
-from m3l_core.network_config import EncoderConfig, NetworkConfig
+from m3l_core.network_config import MixTransformerConfig, NetworkConfig
 from m3l_core.replay.bags import BagTask, Outcome, replay_bags
 from m3l_core.replay.faults.scenario import Scenario, load_scenarios
 from m3l_core.replay.preparation import prepare_bag
@@ -43,7 +43,7 @@ def describe(modalities: tuple[Modality, ...] = COLOR_AND_DEPTH) -> BundleDescri
     return BundleDescription(
         name="instant",
         network=NetworkConfig(
-            encoder=EncoderConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1)),
+            encoder=MixTransformerConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1)),
             num_modalities=len(modalities),
             num_classes=len(CLASSES),
             head_width=32,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.networks import tiny_network
 
-from m3l_core.model.fusion import ModalityLayerNorm
 from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.model.norms import ModalityLayerNorm
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 

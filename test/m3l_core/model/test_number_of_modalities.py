@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.networks import tiny_network
 
-from m3l_core.model.fusion import ModalityLayerNorm, linear_fusion, mask_missing
+from m3l_core.model.fusion import linear_fusion, mask_missing
+from m3l_core.model.norms import ModalityLayerNorm
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
 

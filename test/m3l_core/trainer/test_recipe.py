@@ -11,7 +11,7 @@ from support.rooms import METHODS, RECIPE, recipe, write_recipe
 
 from m3l_core.errors import RecipeError
 from m3l_core.modalities import DepthModality
-from m3l_core.network_config import EncoderConfig
+from m3l_core.network_config import MixTransformerConfig
 from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import load_recipe
 
@@ -133,7 +133,7 @@ def test_what_does_not_fit_names_every_file(path: Path, tmp_path: Path) -> None:
 def test_a_file_becomes_a_typed_recipe(path: Path) -> None:
     loaded = load_recipe(path)
     assert loaded == recipe()
-    assert loaded.encoder == EncoderConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1))
+    assert loaded.encoder == MixTransformerConfig(widths=(8, 16, 40, 64), depths=(1, 1, 1, 1))
     assert loaded.iterations == 10
     assert loaded.modality_names == ("color", "depth")
 
