@@ -3,6 +3,8 @@
 - ``model.yaml``: network, classes, modalities, input size, provenance, measured mIoU.
 - ``weights.safetensors``: the weights, float16 or float32.
 - ``model.onnx``, ``model.int8.onnx``: the network as engines other than torch run it, where exported.
+- ``color/``, ``depth/``: where it was trained, a bundle for each smaller subset of the sensors, which runs in place of
+  the whole network when no others are left.
 """
 
 from __future__ import annotations
@@ -61,6 +63,9 @@ class BundleDescription(BaseModel):
     """Provenance: command, data, seed, iterations, licence of the start weights."""
     miou: dict[str, float] = {}
     """Measured mIoU in [0, 1] per subset of the modalities, such as ``color+depth``."""
+    subset_networks: dict[str, str] = {}
+    """Subsets of the modalities that have a network of their own, such as ``color``: a bundle in the folder of that
+    name. Of each, the sha256 of its weights."""
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -82,6 +87,9 @@ class BundleDescription(BaseModel):
         known = {subset_key(names) for names in subsets(self.modality_names)}
         if unknown := set(self.miou) - known:
             raise ValueError(f"miou names {sorted(unknown)}; the subsets are {sorted(known)}")
+        smaller = known - {subset_key(self.modality_names)}
+        if unknown := set(self.subset_networks) - smaller:
+            raise ValueError(f"subset_networks names {sorted(unknown)}; the smaller subsets are {sorted(smaller)}")
         return self
 
 
@@ -121,6 +129,33 @@ class ModelBundle:
         except (OSError, ValueError) as error:
             raise BundleError(f"{folder / WEIGHTS_FILE} cannot be used: {error}") from error
         return cls(folder, description)
+
+    def subset_bundles(self) -> dict[str, ModelBundle]:
+        """The bundles of the subset networks, by subset.
+
+        Raises:
+            BundleError: one is missing, damaged, or not for this bundle's modalities, classes and input.
+        """
+        return {key: self._subset_bundle(key, sha256) for key, sha256 in self.description.subset_networks.items()}
+
+    def _subset_bundle(self, key: str, weights_sha256: str) -> ModelBundle:
+        bundle = ModelBundle.load(self.folder / key)
+        ours, theirs = self.description, bundle.description
+        modalities = tuple(modality for modality in ours.modalities if modality.name in theirs.modality_names)
+        expected = (weights_sha256, key, modalities, ours.labels, ours.input_size)
+        found = (
+            theirs.weights_sha256,
+            subset_key(theirs.modality_names),
+            theirs.modalities,
+            theirs.labels,
+            theirs.input_size,
+        )
+        if found != expected:
+            raise BundleError(
+                f"{bundle.folder} is not the network for {key} that {self.folder / DESCRIPTION_FILE} names (weights, "
+                "modalities, labels or input size differ): copy the bundle again"
+            )
+        return bundle
 
     def read_weights(self) -> dict[str, NDArray[np.float32]]:
         """Every tensor by its name, as float32.
@@ -213,6 +248,28 @@ def save_bundle(
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors writes for the owner alone
     return ModelBundle(folder, description)
+
+
+def join_bundles(folder: Path, full: ModelBundle, subsets: Mapping[str, ModelBundle], card: str) -> ModelBundle:
+    """Write a bundle of a network of all sensors and of networks for subsets of them, each as it lies on disk.
+
+    Args:
+        folder: where to, whole or not at all.
+        full: the network of all sensors; what it reached with a subset that has a network is replaced.
+        subsets: by subset, such as ``color``.
+        card: of the whole; each network keeps its own in its folder.
+    """
+    described = full.description
+    miou = described.miou | {key: each.description.miou[key] for key, each in subsets.items()}
+    networks = {key: each.description.weights_sha256 for key, each in subsets.items()}
+    description = described.model_copy(update={"miou": miou, "subset_networks": networks})
+    with replacing_folder(folder) as temporary:
+        shutil.copytree(full.folder, temporary, dirs_exist_ok=True)
+        for key, each in subsets.items():
+            shutil.copytree(each.folder, temporary / key)
+        _write_description(temporary / DESCRIPTION_FILE, description)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+    return ModelBundle.load(folder)
 
 
 def _write_description(path: Path, description: BundleDescription) -> None:

@@ -3,6 +3,8 @@
 
     python training/train.py training/recipes/rooms_b0_supervised.yaml --data rooms --output runs/rooms_b0
 
+A recipe with subset_networks trains one network after the other, each in a folder of its own below OUTPUT.
+
 Interrupted, the same command goes on where it was, or, killed, where the last checkpoint was written. On several GPUs
 or machines: torchrun --nproc-per-node 4 training/train.py ...
 """
@@ -15,6 +17,7 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -22,8 +25,17 @@ from rich.logging import RichHandler
 from m3l_core.command_line import number_between, run, whole_number
 from m3l_core.errors import require
 from m3l_core.files import sole_user
+from m3l_core.metrics import subset_key
 from m3l_core.reporting.output_folder import probe_folder, writing_to
-from m3l_core.trainer.recipe import load_recipe
+from m3l_core.trainer.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from m3l_core.model.network import LinearFusionSegFormer
+    from m3l_core.trainer.provenance import Provenance
+
+logger = logging.getLogger(__name__)
+
+_SAVED = "; the training is saved, the same command goes on from there"
 
 
 def main() -> None:
@@ -46,11 +58,12 @@ def main() -> None:
     overrides = [part for part in arguments.recipe if "=" in part and not Path(part).is_file()]
     recipe = load_recipe([Path(part) for part in arguments.recipe if part not in overrides], overrides)
     require("torch", "train")
+    from m3l_core.bundle import ModelBundle
     from m3l_core.datasets.model_inputs import read_model_inputs
     from m3l_core.engines.onnx_export import export_onnx
     from m3l_core.trainer.data import read_data, validation_index
     from m3l_core.trainer.distributed import Ranks
-    from m3l_core.trainer.export import export_bundle
+    from m3l_core.trainer.export import export_bundle, export_joined
     from m3l_core.trainer.provenance import Provenance
     from m3l_core.trainer.reporting.console import console_monitor
     from m3l_core.trainer.reporting.report import HistoryFile, write_report
@@ -64,30 +77,50 @@ def main() -> None:
     if ranks.rank == 0:
         probe_folder(output)
         alone.enter_context(sole_user(output))
-    curves = not arguments.no_tensorboard and ranks.rank == 0
-    with console_monitor(console) as shown:
-        trainer = Trainer(
-            recipe,
-            data,
-            output,
-            workers=arguments.workers,
-            cache_bytes=int(arguments.cache_gb * 2**30),
-            ranks=ranks,
-            # The console last: it measures how long an evaluation takes, with the pictures of it.
-            monitors=(
-                HistoryFile(output / "history.json"),
-                *(tensorboard_monitors(output / "tensorboard") if curves else ()),
-                shown,
-            ),
-        )
-        network = trainer.run()
-    if ranks.rank == 0:
+
+    def train(
+        recipe: Recipe, output: Path, full: LinearFusionSegFormer | None = None
+    ) -> tuple[LinearFusionSegFormer, Provenance]:
+        """One network: checkpoint, report and bundle in its folder."""
+        output.mkdir(parents=True, exist_ok=True)
+        curves = not arguments.no_tensorboard and ranks.rank == 0
+        with console_monitor(console) as shown:
+            trainer = Trainer(
+                recipe,
+                data,
+                output,
+                workers=arguments.workers,
+                cache_bytes=int(arguments.cache_gb * 2**30),
+                ranks=ranks,
+                # The console last: it measures how long an evaluation takes, with the pictures of it.
+                monitors=(
+                    HistoryFile(output / "history.json"),
+                    *(tensorboard_monitors(output / "tensorboard") if curves else ()),
+                    shown,
+                ),
+                full=full,
+            )
+            network = trainer.run()
         provenance = Provenance.of(recipe, data, shlex.join(sys.argv), trainer.start_weights)
-        with writing_to(output, "; the training is saved, the same command goes on from there"):
-            bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
-            page = write_report(trainer, provenance)
-            print(f"bundle: {bundle.folder}\nreport: {page}")
+        if ranks.rank == 0:
+            with writing_to(output, _SAVED):
+                bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
+                page = write_report(trainer, provenance)
+                print(f"bundle: {bundle.folder}\nreport: {page}")
+        return network, provenance
+
+    subsets = () if recipe.subset_networks is None else recipe.subset_networks.subsets
+    full_network, provenance = train(recipe, output / "full" if subsets else output)
+    for subset in subsets:
+        logger.info("the network for %s, taught by that for all sensors", " and ".join(subset))
+        train(recipe.of_subset(subset), output / subset_key(subset), full_network)
+    if ranks.rank == 0:
+        with writing_to(output, _SAVED):
+            if subsets:
+                bundle = export_joined(output, recipe, provenance)
+                print(f"bundle: {bundle.folder}")
             # Last: whatever it meets, the training is safe on disk.
+            bundle = ModelBundle.load(output / "bundle")
             export_onnx(bundle, read_model_inputs(validation_index(recipe, arguments.data), bundle.description))
     alone.close()
     ranks.leave()

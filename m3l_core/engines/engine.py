@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from m3l_core.bundle import BundleDescription, GraphFile, ModelBundle
+from m3l_core.engines.subset_engine import SubsetEngine
 from m3l_core.errors import BundleError, EngineError, MissingPackageError
 from m3l_core.frames import ModelInput, Segmentation
 
@@ -65,12 +66,12 @@ def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto"
         BundleError: the bundle lacks what the engine needs, or its weights are not those of its network.
     """
     if name != "auto":
-        return _loader(name)(bundle, precision, num_threads)
+        return _load_with_subsets(bundle, name, precision, num_threads)
     failures = []
     loaded: list[tuple[float, Engine]] = []
     for candidate in AUTO:
         try:
-            engine = _loader(candidate)(bundle, precision, num_threads)
+            engine = _load_with_subsets(bundle, candidate, precision, num_threads)
             loaded.append((seconds_per_frame(engine, bundle.description), engine))
         except (EngineError, MissingPackageError, BundleError) as error:
             failures.append(f"{candidate}: {error}")
@@ -80,6 +81,18 @@ def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto"
     speeds = [f"{engine.name} {engine.precision} {seconds * 1e3:.1f} ms" for seconds, engine in loaded]
     logger.info("engine auto: %s%s", ", ".join(speeds), f"; not {'; '.join(failures)}" if failures else "")
     return loaded[0][1]
+
+
+def _load_with_subsets(bundle: ModelBundle, name: str, precision: str, num_threads: int) -> Engine:
+    """The engine of a bundle's network, with those of its subset networks at the same precision."""
+    load = _loader(name)
+    full = load(bundle, precision, num_threads)
+    names = bundle.description.modality_names
+    of_subsets = {
+        tuple(map(names.index, subset.description.modality_names)): load(subset, full.precision, num_threads)
+        for subset in bundle.subset_bundles().values()
+    }
+    return SubsetEngine(full, of_subsets) if of_subsets else full
 
 
 def seconds_per_frame(engine: Engine, description: BundleDescription, runs: int = 5) -> float:

@@ -61,7 +61,7 @@ tail (float[1, {classes}, h, w] tail_logits, int64[2] size)
 
 
 def export_onnx(bundle: ModelBundle, frames: Sequence[ModelInput]) -> ModelBundle:
-    """Write the graph into a bundle, once ONNX Runtime labels with it what torch labels.
+    """Write the graph into a bundle, once ONNX Runtime labels with it what torch labels; and those of its subsets.
 
     Args:
         frames: real ones with every modality; each is compared with every subset of the modalities.
@@ -78,6 +78,10 @@ def export_onnx(bundle: ModelBundle, frames: Sequence[ModelInput]) -> ModelBundl
     content: bytes = model.SerializeToString(deterministic=True)
     with bundle.with_trial_graph(content) as trial:
         _compare(trial, frames)
+    names = bundle.description.modality_names
+    for subset in bundle.subset_bundles().values():
+        streams = [names.index(name) for name in subset.description.modality_names]
+        export_onnx(subset, [ModelInput(frame.images[:, streams], frame.present[:, streams]) for frame in frames])
     return bundle.add_graph(content)
 
 

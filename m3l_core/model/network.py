@@ -15,6 +15,7 @@ from m3l_core.model.decoder import AllMLPHead
 from m3l_core.model.efficientnet import EfficientNet
 from m3l_core.model.encoder import Encoder
 from m3l_core.model.mix_transformer import MixTransformer
+from m3l_core.model.norms import ModalityNorm
 from m3l_core.model.upsampling import bilinear
 from m3l_core.network_config import EfficientNetConfig, MixTransformerConfig, NetworkConfig
 
@@ -82,6 +83,19 @@ class LinearFusionSegFormer(nn.Module):
         streams: Tensor = of_present.new_zeros(*counted.shape, *of_present.shape[1:])
         streams[counted] = of_present
         return streams
+
+    def state_of(self, modalities: list[int]) -> dict[str, Tensor]:
+        """The state of a network for some of the modalities alone: their norms and shares, all else as it is."""
+        per_modality = {
+            f"{name}.{kind}"
+            for name, module in self.named_modules()
+            if isinstance(module, ModalityNorm)
+            for kind in module.state_dict()
+        }
+        return {
+            name: value[modalities] if name in per_modality or name == "alpha" else value
+            for name, value in self.state_dict().items()
+        }
 
     def ensemble(self, streams: Tensor, present: Tensor) -> Tensor:
         """Mean of the streams by softmax(alpha), a missing one counted by ``missing_stream_weight``.

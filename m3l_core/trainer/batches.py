@@ -27,8 +27,9 @@ from m3l_core.trainer.depth_sensor import comes_from_a_sensor, sense
 from m3l_core.trainer.distributed import Ranks
 from m3l_core.trainer.disturbances import add_noise, disturb, is_photograph, jitter, random_box
 from m3l_core.trainer.masking import draw_present, draw_tokens
-from m3l_core.trainer.recipe import Phase, Recipe
+from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.sample_order import SampleOrder
+from m3l_core.trainer.settings import Phase
 
 Images = dict[str, NDArray[Any]]
 Position = tuple[int, int]

@@ -18,14 +18,18 @@ from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.recipe import Recipe
 
 
-def ingredients(recipe: Recipe, data: TrainingData, start: LinearFusionSegFormer) -> dict[str, Any]:
+def ingredients(
+    recipe: Recipe, data: TrainingData, start: LinearFusionSegFormer, full: LinearFusionSegFormer | None = None
+) -> dict[str, Any]:
     """All that decides the outcome of a training: the recipe, and sums of what it reads from disk.
 
     The network at its start counts by its encoder, which start weights bring whole; random ones follow from the seed.
+    The ``full`` network that teaches it counts whole.
     """
     weights = hashlib.sha256()
-    if recipe.start_weights != RANDOM:
-        for tensor in start.encoder.state_dict().values():
+    origin = full or (start.encoder if recipe.start_weights != RANDOM else None)
+    if origin is not None:
+        for tensor in origin.state_dict().values():
             weights.update(tensor.cpu().numpy().tobytes())
     lists = {f"frames of {name}": digest for name, digest in data.sha256().items()}
     return recipe.model_dump(mode="json") | lists | {"content of start_weights": weights.hexdigest()}

@@ -12,7 +12,8 @@ from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import Sample, read_index
 from m3l_core.datasets.splits import split_by_recording
 from m3l_core.errors import DatasetError
-from m3l_core.trainer.recipe import DataSet, Recipe
+from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.settings import DataSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def read_data(recipe: Recipe, folder: Path) -> TrainingData:
     """
     sets = [_read_set(recipe, lists, folder) for lists in recipe.data_sets]
     labelled, unlabelled, validation = ([sample for each in sets for sample in each[kind]] for kind in range(3))
-    if recipe.method.pseudo_labels != "none" and not unlabelled:
+    if recipe.method.pseudo_labels in ("mean_teacher", "cross") and not unlabelled:
         trained = " and ".join(str(folder / each.root / each.labelled) for each in recipe.data_sets if each.labelled)
         raise DatasetError(
             f"{recipe.name} teaches by pseudo labels, and {trained} has no frame without a label: set "

@@ -48,6 +48,8 @@ def label_subsets(
     present = torch.tensor([[name in subset for name in names] for subset in chosen])
     present &= torch.from_numpy(prepared.present)
     usable = present.any(dim=1).nonzero().flatten().tolist()
+    if not usable:
+        return {}
     device = network.alpha.device
     present = present[usable].to(device)
     batch = torch.from_numpy(prepared.images).to(device).expand(len(usable), -1, -1, -1, -1)

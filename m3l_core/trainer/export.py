@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
+from m3l_core.bundle import BundleDescription, ModelBundle, join_bundles, save_bundle
 from m3l_core.metrics import mm_robust, subset_key, subsets
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.trainer.provenance import Provenance
@@ -34,13 +34,26 @@ def export_bundle(
         name=recipe.name,
         network=network.config,
         labels=recipe.labels,
-        modalities=recipe.modalities,
+        modalities=recipe.network_modalities,
         input_height=recipe.input_height,
         input_width=recipe.input_width,
         training=provenance.model_dump(mode="json"),
         miou={subset: value for subset, value in miou.items() if math.isfinite(value)},
     )
     return save_bundle(folder, description, weights_of(network), _card(description, recipe.description, provenance))
+
+
+def export_joined(output: Path, recipe: Recipe, provenance: Provenance) -> ModelBundle:
+    """Join the bundles of a recipe's networks, as training/train.py leaves them below ``output``, to one."""
+    settings = recipe.subset_networks
+    assert settings is not None
+    full = ModelBundle.load(output / "full" / "bundle")
+    networks = {
+        subset_key(names): ModelBundle.load(output / subset_key(names) / "bundle") for names in settings.subsets
+    }
+    miou = full.description.miou | {key: each.description.miou[key] for key, each in networks.items()}
+    described = full.description.model_copy(update={"miou": miou, "subset_networks": dict.fromkeys(networks, "")})
+    return join_bundles(output / "bundle", full, networks, _card(described, recipe.description, provenance))
 
 
 def weights_of(network: LinearFusionSegFormer) -> dict[str, NDArray[np.float32]]:
@@ -68,13 +81,14 @@ def _card(description: BundleDescription, told: str, provenance: Provenance) -> 
     keys = [subset_key(names) for names in subsets(description.modality_names)]
     miou = {key.replace("+", " and "): f"{measured[key]:.3f}" if key in measured else _NOT_MEASURED for key in keys}
     mean = f"{mm_robust(measured):.3f}" if len(measured) == len(keys) else _NOT_MEASURED
+    own = "".join(f"; {key} alone has a network of its own" for key in description.subset_networks)
     return f"""# Model card: {description.name}
 
 {told}.
 {notice}
 {_table(("", ""), facts)}
 
-Mean IoU on {measured_on}; a missing modality {_MISSING[description.network.missing]}:
+Mean IoU on {measured_on}; a missing modality {_MISSING[description.network.missing]}{own}:
 
 {_table(("sensors", "mIoU"), miou | {MEAN: mean})}
 """

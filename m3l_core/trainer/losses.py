@@ -56,13 +56,14 @@ def pseudo_cross_entropy(log_probabilities: Tensor, classes: Tensor, weight: Ten
     return PixelSum((losses * weight).sum(), counted.sum().float())
 
 
-def divergence(log_probabilities: Tensor, teacher: Tensor, counted: Tensor) -> PixelSum:
+def divergence(log_probabilities: Tensor, teacher: Tensor, weight: Tensor, counted: Tensor) -> PixelSum:
     """Kullback-Leibler divergence of the student from the teacher (arXiv 1503.02531).
 
     Args:
         log_probabilities: (B, K, H, W) float32 of the student.
         teacher: (B, K, H, W) float32, log-probabilities as well.
+        weight: (B, H, W) float32, 0 where ``counted`` is False.
         counted: (B, H, W) bool.
     """
     losses = functional.kl_div(log_probabilities, teacher, reduction="none", log_target=True).sum(dim=1)
-    return PixelSum((losses * counted).sum(), counted.sum().float())
+    return PixelSum((losses * weight).sum(), counted.sum().float())

@@ -41,9 +41,10 @@ class ModalityDropout(Strict):
 class Method(Strict):
     """One way to teach. The defaults are supervised training."""
 
-    pseudo_labels: Literal["none", "mean_teacher", "cross"] = "none"
+    pseudo_labels: Literal["none", "mean_teacher", "cross", "full"] = "none"
     """Who labels the unlabelled frames: nobody, the average of the student over time (mean teacher,
-    arXiv 1703.01780), or a second student that learns beside it (cross pseudo supervision, arXiv 2106.01226)."""
+    arXiv 1703.01780), a second student that learns beside it (cross pseudo supervision, arXiv 2106.01226), or, for a
+    subset of the sensors, the frozen network of all of them."""
     pseudo_weight: NonNegative = 1.0
     """Of the pseudo labels' loss beside the labels'."""
     pseudo_ramp_iterations: Annotated[int, Field(ge=0)] = 0
@@ -70,7 +71,8 @@ class Method(Strict):
     noise: Share = 0.0
     """Share of the student's unlabelled samples with noise on every modality: Gaussian, salt and pepper."""
     distillation_weight: NonNegative = 0.0
-    """Of the divergence from the teacher's probabilities, which it gives with every sensor (arXiv 1503.02531)."""
+    """Of the divergence from the teacher's probabilities, which it gives with every sensor (arXiv 1503.02531); each
+    pixel counts as for pseudo labels, by ``confidence``."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Softens both sides of that divergence."""
     ensemble: Literal["availability", "equal"] = "availability"

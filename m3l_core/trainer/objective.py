@@ -71,12 +71,14 @@ def objective(
     method = recipe.method
     taught = None if teacher is None else teach(teacher, batch, method)
     view = student_view(batch, taught, method)
-    streams = forward(view.images, view.present, view.kept if method.loses_tokens else None)
+    seen = recipe.network_streams
+    images, present, kept = view.images[:, seen], view.present[:, seen], view.kept[:, seen]
+    streams = forward(images, present, kept if method.loses_tokens else None)
     # The ensemble is an output as well: it is what is used, and without it alpha would never learn.
-    outputs = [*streams, student.ensemble(streams, view.present)]
-    exists = torch.ones(len(outputs), len(view.label), dtype=torch.bool, device=view.label.device)
+    outputs = [*streams, student.ensemble(streams, present)]
+    exists = present.any(dim=1).repeat(len(outputs), 1)
     if student.config.missing == "no_stream":
-        exists[:-1] = view.present.T
+        exists[:-1] = present.T
     pseudo = None if view.taught is None else pseudo_labels(view, method)
     teaching = None
     if view.taught is not None and method.distillation_weight:
@@ -94,7 +96,7 @@ def objective(
         sums.setdefault("pseudo", []).append(pseudo_cross_entropy(log_probabilities, pseudo.classes, weight, counted))
         if teaching is not None:
             imitating = (log_probabilities / method.temperature).log_softmax(dim=1)
-            sums.setdefault("distillation", []).append(divergence(imitating, teaching, counted))
+            sums.setdefault("distillation", []).append(divergence(imitating, teaching, weight, counted))
     weights = {
         "supervised": 1.0,
         "pseudo": ramp * method.pseudo_weight,

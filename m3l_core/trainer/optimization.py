@@ -14,11 +14,18 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.model.start_weights import StartWeights, load_start_weights
 from m3l_core.network_config import NetworkConfig
-from m3l_core.trainer.recipe import Optimizer, Recipe
+from m3l_core.trainer.recipe import Recipe
+from m3l_core.trainer.settings import Optimizer
 
 
-def new_networks(recipe: Recipe) -> tuple[list[LinearFusionSegFormer], StartWeights]:
+def new_networks(
+    recipe: Recipe, full: LinearFusionSegFormer | None = None
+) -> tuple[list[LinearFusionSegFormer], StartWeights]:
     """The student, and a second one with another start where they label for each other; and where they start.
+
+    Args:
+        full: a student of a subset of the modalities starts from this network of all of them; what it started from
+            itself is then told.
 
     Raises:
         BundleError: the start weights are not for this network.
@@ -27,7 +34,7 @@ def new_networks(recipe: Recipe) -> tuple[list[LinearFusionSegFormer], StartWeig
     equal = recipe.method.ensemble == "equal"
     config = NetworkConfig(
         encoder=recipe.encoder,
-        num_modalities=len(recipe.modalities),
+        num_modalities=len(recipe.network_modalities),
         num_classes=len(recipe.labels),
         head_width=recipe.head_width,
         missing=recipe.missing,
@@ -38,6 +45,8 @@ def new_networks(recipe: Recipe) -> tuple[list[LinearFusionSegFormer], StartWeig
     own_classifiers = [deepcopy(network.head.classify.state_dict()) for network in networks]
     for network, own_classifier in zip(networks, own_classifiers, strict=True):
         start = load_start_weights(network, recipe.start_weights)
+        if full is not None:
+            network.load_state_dict(full.state_of(recipe.network_streams))
         network.alpha.requires_grad_(not equal)
         if equal:
             nn.init.constant_(network.alpha, 0.5)

@@ -14,7 +14,12 @@ from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import Recipe
 
 SUPERVISED = "supervised"
-_TEACHERS = {"none": SUPERVISED, "mean_teacher": "mean teacher", "cross": "cross pseudo supervision"}
+_TEACHERS = {
+    "none": SUPERVISED,
+    "mean_teacher": "mean teacher",
+    "cross": "cross pseudo supervision",
+    "full": "taught by the network of all sensors",
+}
 
 
 class SetFrames(BaseModel):

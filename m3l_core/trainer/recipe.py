@@ -15,78 +15,11 @@ from m3l_core.labels import LabelSet
 from m3l_core.modalities import InputSide, Modalities
 from m3l_core.network_config import Encoder
 from m3l_core.trainer.method import Method, Share, Strict
+from m3l_core.trainer.settings import Augmentation, DataSet, Optimizer, Phase, Positive, Seed, SubsetNetworks
 from m3l_core.yaml_files import parse_yaml, read_yaml
 
-_Positive = Annotated[int, Field(gt=0)]
-_Seed = Annotated[int, Field(ge=0)]
-_CropSide = Annotated[int, Field(ge=32)]
 LEAST_SHARE = 0.01
 """Of a set among several."""
-
-
-class DataSet(Strict):
-    """Index files of one set, and what part it has in the training."""
-
-    name: str = ""
-    """Of several sets; its root, if it is not given."""
-    root: str = ""
-    """Folder of the index files, relative to the data folder given on the command line."""
-    labelled: str | None = None
-    unlabelled: str | None = None
-    validation: str | None = None
-    share: Annotated[float, Field(gt=0)] = 1.0
-    """Part of each batch that is drawn from this set, relative to the others' shares."""
-    class_map: dict[str, str | None] | None = None
-    """From every class of the set, in the order of its ids, to one of ``labels``, or to null, which is ignored; None:
-    the set has the recipe's classes."""
-    label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the recordings in ``labelled`` that keep their labels; the frames of the others join ``unlabelled``."""
-    label_seed: _Seed = 0
-    """Draws those recordings."""
-
-    @property
-    def title(self) -> str:
-        """What the set is called."""
-        return self.name or self.root
-
-
-class Phase(Strict):
-    """A part of the training with its own view of the images."""
-
-    iterations: _Positive
-    batch: _Positive
-    """Labelled frames of an iteration; where pseudo labels are used, as many unlabelled frames come along."""
-    crop: tuple[_CropSide, _CropSide]
-    """(H, W) of what the network sees."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    """Images are scaled by a factor drawn from this range, then cropped or padded; at 1 they have the height of the
-    network's input, as they have on the robot, whatever their size on disk."""
-
-
-class Augmentation(Strict):
-    """Disturbances; geometry is shared by the modalities and the labels."""
-
-    flip: Share = 0.5
-    color_jitter: Share = 0.4
-    """Largest relative change of brightness, contrast and saturation."""
-    depth_jitter: Share = 0.1
-    """Largest relative change of depth."""
-    depth_sensor: Annotated[float, Field(ge=0, le=2)] = 0.0
-    """How much of a depth camera's holes, noise and edges is added to depth that has no holes, as rendered and
-    in-painted depth; 1 is as much as a RealSense has, 0 none."""
-
-
-class Optimizer(Strict):
-    """AdamW with linear warm-up, then polynomial decay to 0."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    head_factor: Annotated[float, Field(gt=0)] = 1.0
-    """The head's learning rate, relative to the encoder's."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_iterations: Annotated[int, Field(ge=0)] = 200
-    power: Annotated[float, Field(gt=0)] = 0.9
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    """Largest norm of all gradients together."""
 
 
 class Recipe(Strict):
@@ -95,7 +28,7 @@ class Recipe(Strict):
     name: str
     description: str
     encoder: Encoder = "mit_b0"
-    head_width: _Positive = 256
+    head_width: Positive = 256
     modalities: Modalities
     labels: LabelSet
     input_height: InputSide
@@ -111,6 +44,10 @@ class Recipe(Strict):
     """``random``, the folder of a bundle, a checkpoint file, or a name on the Hugging Face hub;
     ``load_start_weights`` describes them."""
     method: Method = Method()
+    student: tuple[str, ...] | None = None
+    """The modalities that the network takes; the others only teach it. None: all."""
+    subset_networks: SubsetNetworks | None = None
+    """Further networks, for when sensors are missing."""
     missing: Literal["mask_token", "no_stream"] = "mask_token"
     """``no_stream``: a missing modality costs nothing, which halves the work with one camera left."""
     ohem_threshold: Share = 0.7
@@ -126,9 +63,9 @@ class Recipe(Strict):
     """Run the networks through ``torch.compile``: minutes at the start, faster steps on a GPU."""
     repeatable: bool = True
     """The same losses each time, also after an interruption, by slower steps on a GPU; a CPU has no others."""
-    seed: _Seed = 0
-    evaluate_every: _Positive = 500
-    checkpoint_every: _Positive = 100
+    seed: Seed = 0
+    evaluate_every: Positive = 500
+    checkpoint_every: Positive = 100
 
     @property
     def iterations(self) -> int:
@@ -146,6 +83,51 @@ class Recipe(Strict):
     @property
     def modality_names(self) -> tuple[str, ...]:
         return tuple(modality.name for modality in self.modalities)
+
+    @property
+    def network_modalities(self) -> Modalities:
+        """What the network takes."""
+        names = self.modality_names if self.student is None else self.student
+        return tuple(modality for modality in self.modalities if modality.name in names)
+
+    @property
+    def network_streams(self) -> list[int]:
+        """Their places among all modalities."""
+        return [self.modalities.index(modality) for modality in self.network_modalities]
+
+    def of_subset(self, subset: tuple[str, ...]) -> Recipe:
+        """The recipe of the network for a subset of the modalities.
+
+        Raises:
+            RecipeError: this recipe has no subset networks.
+        """
+        settings = self.subset_networks
+        if settings is None:
+            raise RecipeError(f"{self.name} has no subset_networks")
+        changes = {name: getattr(settings, name) for name in ("phases", "optimizer", "method", "ohem_threshold")}
+        changes |= {"name": f"{self.name}_{'_'.join(subset)}", "student": subset, "subset_networks": None}
+        return Recipe.model_validate(self.model_dump() | changes)
+
+    @model_validator(mode="after")
+    def _subsets_name_modalities(self) -> Recipe:
+        chosen = [*(() if self.student is None else (self.student,))]
+        if self.subset_networks is not None:
+            chosen += self.subset_networks.subsets
+            if self.student is not None:
+                raise ValueError("subset_networks are taught by a network of all modalities: leave student out")
+            if self.subset_networks.method.pseudo_labels != "full":
+                raise ValueError("subset_networks.method.pseudo_labels must be full: the full network is their teacher")
+            if any(len(subset) == len(self.modalities) for subset in chosen):
+                raise ValueError("subset_networks: a subset of all modalities is the full network itself")
+        for subset in chosen:
+            in_order = [name for name in self.modality_names if name in subset]
+            if not subset or in_order != list(subset):
+                raise ValueError(f"subset {list(subset)}: expected some of {list(self.modality_names)}, in this order")
+        if len(set(chosen)) != len(chosen):
+            raise ValueError(f"subset_networks: a subset stands twice in {[list(subset) for subset in chosen]}")
+        if self.method.pseudo_labels == "full" and self.student is None:
+            raise ValueError("method.pseudo_labels: full is the teacher of subset_networks.method alone")
+        return self
 
     @model_validator(mode="after")
     def _data_sets_fit(self) -> Recipe:

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from m3l_core.errors import CheckpointError, M3LError
+from m3l_core.errors import CheckpointError, M3LError, RecipeError
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.trainer.batches import Batch, check_batches, training_batches
 from m3l_core.trainer.checkpoint import ingredients, load_checkpoint, save_checkpoint
@@ -53,6 +53,7 @@ class Trainer:
         cache_bytes: memory for decoded images.
         ranks: the processes that train together.
         monitors: are told of every step and evaluation, on the first rank.
+        full: of a student of a subset of the modalities, the network of all of them, which teaches it.
 
     Raises:
         CheckpointError: ``output`` holds a damaged checkpoint, another version's, or not the same one for every rank.
@@ -69,15 +70,18 @@ class Trainer:
         cache_bytes: int = 0,
         ranks: Ranks | None = None,
         monitors: tuple[Monitor, ...] = (),
+        full: LinearFusionSegFormer | None = None,
     ) -> None:
+        if (recipe.method.pseudo_labels == "full") != (full is not None):
+            raise RecipeError(f"{recipe.name}: the network of all sensors teaches a subset's, and only that one")
         self.recipe, self.data, self.output = recipe, data, output
         self.workers, self.cache_bytes = workers, cache_bytes
         self.ranks = ranks or Ranks()
         self.monitors = monitors if self.ranks.rank == 0 else ()
         self.device = self.ranks.device
         check_batches(recipe, self.ranks)
-        networks, self.start_weights = new_networks(recipe)
-        self._made_with = ingredients(recipe, data, networks[0])
+        networks, self.start_weights = new_networks(recipe, full)
+        self._made_with = ingredients(recipe, data, networks[0], full)
         self.students = [network.to(self.device) for network in networks]
         """One, or two that label for each other."""
         self.averages = [
@@ -88,6 +92,7 @@ class Trainer:
             "none": [None],
             "mean_teacher": [self.averaged_network],
             "cross": [*reversed(self.students)],
+            "full": [None if full is None else full.to(self.device).requires_grad_(False)],
         }
         self.teachers = teachers[recipe.method.pseudo_labels]
         """Who labels for each student."""
@@ -209,7 +214,7 @@ class Trainer:
         figures = evaluate_sets(
             self.averaged_network,
             self.data.validation,
-            recipe.modalities,
+            recipe.network_modalities,
             (recipe.input_height, recipe.input_width),
             recipe.mixed_precision,
             self.ranks,

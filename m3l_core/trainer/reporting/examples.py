@@ -58,7 +58,7 @@ def _example(trainer: Trainer, sample: Sample, width: int) -> dict[str, Image]:
     }
     pictures[TRUTH] = _resized(recipe.labels.colorize(label), size, cv2.INTER_NEAREST)
     input_size = (recipe.input_height, recipe.input_width)
-    labelled = label_subsets(network, images, recipe.modalities, input_size, size, recipe.mixed_precision)
+    labelled = label_subsets(network, images, recipe.network_modalities, input_size, size, recipe.mixed_precision)
     return pictures | {f"labels: {subset}": recipe.labels.colorize(labels) for subset, labels in labelled.items()}
 
 

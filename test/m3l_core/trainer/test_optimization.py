@@ -19,7 +19,7 @@ from m3l_core.trainer.optimization import (
     new_networks,
     parameter_groups,
 )
-from m3l_core.trainer.recipe import Optimizer
+from m3l_core.trainer.settings import Optimizer
 
 pytestmark = pytest.mark.needs("torch")
 
