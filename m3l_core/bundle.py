@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -63,6 +63,9 @@ class BundleDescription(BaseModel):
     """Provenance: command, data, seed, iterations, licence of the start weights."""
     miou: dict[str, float] = {}
     """Measured mIoU in [0, 1] per subset of the modalities, such as ``color+depth``."""
+    temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """What the logits are divided by with each subset of the modalities, so that confidence is the share of labels
+    that are right; 1 where none is given."""
     subset_networks: dict[str, str] = {}
     """Subsets of the modalities that have a network of their own, such as ``color``: a bundle in the folder of that
     name. Of each, the sha256 of its weights."""
@@ -85,8 +88,9 @@ class BundleDescription(BaseModel):
         if self.network.num_classes != len(self.labels):
             raise ValueError(f"the network has {self.network.num_classes} classes, {len(self.labels)} are named")
         known = {subset_key(names) for names in subsets(self.modality_names)}
-        if unknown := set(self.miou) - known:
-            raise ValueError(f"miou names {sorted(unknown)}; the subsets are {sorted(known)}")
+        for name in ("miou", "temperatures"):
+            if unknown := set(getattr(self, name)) - known:
+                raise ValueError(f"{name} names {sorted(unknown)}; the subsets are {sorted(known)}")
         smaller = known - {subset_key(self.modality_names)}
         if unknown := set(self.subset_networks) - smaller:
             raise ValueError(f"subset_networks names {sorted(unknown)}; the smaller subsets are {sorted(smaller)}")

@@ -61,6 +61,7 @@ def main() -> None:
     from m3l_core.bundle import ModelBundle
     from m3l_core.datasets.model_inputs import read_model_inputs
     from m3l_core.engines.onnx_export import export_onnx
+    from m3l_core.trainer.calibration import fit_temperatures
     from m3l_core.trainer.data import read_data, validation_index
     from m3l_core.trainer.distributed import Ranks
     from m3l_core.trainer.export import export_bundle, export_joined
@@ -104,7 +105,11 @@ def main() -> None:
         provenance = Provenance.of(recipe, data, shlex.join(sys.argv), trainer.start_weights)
         if ranks.rank == 0:
             with writing_to(output, _SAVED):
-                bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle")
+                size = (recipe.input_height, recipe.input_width)
+                temperatures = fit_temperatures(
+                    network, data.validation, recipe.network_modalities, size, recipe.mixed_precision
+                )
+                bundle = export_bundle(network, recipe, trainer.history, provenance, output / "bundle", temperatures)
                 page = write_report(trainer, provenance)
                 print(f"bundle: {bundle.folder}\nreport: {page}")
         return network, provenance

@@ -92,8 +92,11 @@ def _graph(bundle: ModelBundle) -> onnx.ModelProto:
     from onnx import compose, parser
     from onnxscript import optimizer
 
+    from m3l_core.model.calibration import calibrated, temperature_table
+
     description = bundle.description
     network = load_network(bundle).requires_grad_(False)
+    temperatures = temperature_table(description.temperatures, description.modality_names)
 
     class Logits(torch.nn.Module):
         def __init__(self) -> None:
@@ -101,7 +104,7 @@ def _graph(bundle: ModelBundle) -> onnx.ModelProto:
             self.network = network
 
         def forward(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-            return network.ensemble(network(images, present), present)
+            return calibrated(network.ensemble(network(images, present), present), present, temperatures)
 
     modalities = len(description.modalities)
     program = torch.onnx.export(

@@ -82,6 +82,8 @@ class TorchEngine:
     def __init__(self, bundle: ModelBundle, precision: str, compiled: bool = False, device: str = "auto") -> None:
         import torch
 
+        from m3l_core.model.calibration import temperature_table
+
         self.precision = precision
         self._description = bundle.description
         if device == "auto":
@@ -90,6 +92,7 @@ class TorchEngine:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = self._device.type.upper()
         self._network = load_network(bundle).requires_grad_(False).to(self._device, self._dtype)
+        self._temperatures = temperature_table(bundle.description.temperatures, bundle.description.modality_names)
         self._logits = torch.compile(self._ensemble) if compiled else self._ensemble
 
     def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
@@ -106,11 +109,14 @@ class TorchEngine:
     def _infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
         import torch
 
+        from m3l_core.model.calibration import calibrated
+
         # By default a GPU rounds what goes into a convolution to 10 bits.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             images = torch.from_numpy(model_input.images).to(self._device, self._dtype)
             present = torch.from_numpy(model_input.present).to(self._device)
-            return self._segmentation(self._logits(images, present).float(), size)
+            logits = calibrated(self._logits(images, present).float(), present, self._temperatures)
+            return self._segmentation(logits, size)
 
     def _ensemble(self, images: Tensor, present: Tensor) -> Tensor:
         return self._network.ensemble(self._network(images, present), present)

@@ -22,7 +22,12 @@ _NOT_MEASURED = "not measured"
 
 
 def export_bundle(
-    network: LinearFusionSegFormer, recipe: Recipe, history: list[dict[str, Any]], provenance: Provenance, folder: Path
+    network: LinearFusionSegFormer,
+    recipe: Recipe,
+    history: list[dict[str, Any]],
+    provenance: Provenance,
+    folder: Path,
+    temperatures: Mapping[str, float] | None = None,
 ) -> ModelBundle:
     """Write ``network`` with all that the robot must know; the last entry of ``history`` is its measured mIoU.
 
@@ -39,6 +44,7 @@ def export_bundle(
         input_width=recipe.input_width,
         training=provenance.model_dump(mode="json"),
         miou={subset: value for subset, value in miou.items() if math.isfinite(value)},
+        temperatures=temperatures or {},
     )
     return save_bundle(folder, description, weights_of(network), _card(description, recipe.description, provenance))
 

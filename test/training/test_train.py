@@ -95,6 +95,39 @@ def written(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_networks_for_the_sensors_that_are_left_come_one_after_the_other_into_one_bundle(
+    train: Train, tmp_path: Path, data: Path
+) -> None:
+    pytest.importorskip("torch", reason="needs torch: pip install 'm3l_ros[train]'")
+    phases = [{"iterations": 3, "batch": 2, "crop": [32, 48], "scale": [0.5, 1.0]}]
+    optimizer = {"learning_rate": 1e-3, "warmup_iterations": 1}
+    networks = {"subsets": [["depth"]], "phases": phases, "optimizer": optimizer}
+    recipe = write_recipe(tmp_path / "subsets.yaml", phases=phases, optimizer=optimizer, subset_networks=networks)
+    command = f"{recipe} --data {data} --output runs/subsets --workers 0 --no-tensorboard".split()
+    done = train(*command)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "runs" / "subsets"
+    parts = ("full", "depth")
+    told = [
+        line
+        for part in parts
+        for line in (f"bundle: runs/subsets/{part}/bundle", f"report: runs/subsets/{part}/report.html")
+    ]
+    assert done.stdout.splitlines() == [*told, "bundle: runs/subsets/bundle"]
+    bundle = ModelBundle.load(output / "bundle")
+    assert set(bundle.description.miou) == {"color+depth", "color", "depth"}
+    for key, each in bundle.subset_bundles().items():
+        assert "model.onnx" in each.description.graphs
+        assert each.description.miou[key] == bundle.description.miou[key]
+        history = json.loads((output / key / "history.json").read_text())
+        assert history[-1]["miou"] == {key: pytest.approx(bundle.description.miou[key])}
+    assert "depth alone has a network of its own" in (output / "bundle" / "README.md").read_text()
+    again = train(*command)
+    assert again.returncode == 0 and "going on from iteration 3" in again.stderr
+
+
 def test_from_images_to_a_bundle_and_then_nothing_more_to_do(
     train: Train, tmp_path: Path, recipe_file: Path, data: Path
 ) -> None:
