@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,9 +136,9 @@ def _normalize_geometry(modality: DepthModality, data: NDArray[Any], out: NDArra
     logarithm, height, upness = out
     np.clip(depth_m, modality.near_m, modality.far_m, out=depth_m)
     np.log(depth_m, out=logarithm)
-    gain = 2.0 / np.log(modality.far_m / modality.near_m)
+    gain = 2.0 / math.log(modality.far_m / modality.near_m)
     logarithm *= gain
-    logarithm -= gain * np.log(modality.near_m) + 1.0
+    logarithm -= gain * math.log(modality.near_m) + 1.0
     np.minimum(geometry.height_m, _TALLEST_M, out=height)
     height *= 2.0 / _TALLEST_M
     height -= 1.0

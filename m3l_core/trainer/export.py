@@ -44,7 +44,7 @@ def export_bundle(
         input_width=recipe.input_width,
         training=provenance.model_dump(mode="json"),
         miou={subset: value for subset, value in miou.items() if math.isfinite(value)},
-        temperatures=temperatures or {},
+        temperatures=dict(temperatures or {}),
     )
     return save_bundle(folder, description, weights_of(network), _card(description, recipe.description, provenance))
 
