@@ -121,8 +121,7 @@ class TrainingSamples(Dataset[Batch]):
             return error
 
     def _sensed(self, images: Images, view: View, random: np.random.Generator) -> Images:
-        """The view of each image, or the whole of it where that is needed; depth that no sensor has seen as one would
-        have given it."""
+        """The view of each image, or all of it where that is needed; depth that no sensor saw, as one would give it."""
         strength = self.recipe.augmentation.depth_sensor
         recorded = [each for each in self.recipe.modalities if each.name in images]
         photographs = [each for each in recorded if is_photograph(each)]
