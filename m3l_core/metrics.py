@@ -29,18 +29,18 @@ class ConfusionMatrix:
         self._unmeasured = [] if measured is None else sorted({*range(num_classes)} - {*measured})
 
     def add(self, truth: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
-        """Count two label images of one shape; pixels that are 255 in ``truth`` are left out.
+        """Count two label images of one shape; pixels that are 255 in either are left out.
 
         Raises:
             ValueError: shapes differ, or a class id is outside the matrix.
         """
         if truth.shape != labels.shape:
             raise ValueError(f"labels {labels.shape} and ground truth {truth.shape} differ in shape")
-        known = truth != IGNORE
+        known = (truth != IGNORE) & (labels != IGNORE)
         classes = len(self.counts)
         pairs = truth[known].astype(np.int64) * classes + labels[known]
         if pairs.size and (truth[known].max() >= classes or labels[known].max() >= classes):
-            raise ValueError(f"class ids must be below {classes} (or {IGNORE} in the ground truth)")
+            raise ValueError(f"class ids must be below {classes} (or {IGNORE}, unlabelled)")
         self.counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
     def merge(self, other: ConfusionMatrix) -> None:

@@ -8,13 +8,21 @@ from m3l_core.bundle import BundleDescription
 from m3l_core.engines.engine import Engine
 from m3l_core.errors import EngineError
 from m3l_core.frames import FrameSet, Segmentation
+from m3l_core.labels import IGNORE
 from m3l_core.preprocessing import prepare
 
 
 class Segmenter:
-    """Prepares images as the bundle was trained and runs an engine on them."""
+    """Prepares images as the bundle was trained and runs an engine on them.
 
-    def __init__(self, description: BundleDescription, engine: Engine) -> None:
+    Args:
+        description: of the bundle.
+        engine: runs it.
+        min_confidence: in [0, 1]; labels of less are 255, so that a costmap can leave them out. May change at any time.
+    """
+
+    def __init__(self, description: BundleDescription, engine: Engine, min_confidence: float = 0.0) -> None:
+        self.min_confidence = min_confidence
         self.description = description
         self.engine = engine
         # Used again for every frame: fresh memory for large images costs more than filling them.
@@ -31,4 +39,9 @@ class Segmenter:
             wanted = ", ".join(self.description.modality_names)
             raise EngineError(f"the bundle takes {wanted}; the frame set has only {', '.join(frames.frames)}")
         height, width = frames.reference_frame.data.shape[:2]
-        return self.engine.infer(model_input, (height, width))
+        segmentation = self.engine.infer(model_input, (height, width))
+        if self.min_confidence <= 0.0:
+            return segmentation
+        unsure = segmentation.confidence < self.min_confidence * 255.0
+        labels = np.where(unsure, np.uint8(IGNORE), segmentation.labels)
+        return Segmentation(labels, segmentation.confidence)

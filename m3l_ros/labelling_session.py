@@ -139,6 +139,7 @@ class LabellingSession:
         if not self._doubted and (doubt := registration_doubt(frames)) is not None:
             self._doubted = True
             self._node.get_logger().warning(doubt)
+        self._segmenter.min_confidence = value(self._node, "min_confidence")
         segmentation = self._segmenter.segment(frames)
         segmented_s = time.perf_counter()
         opacity = value(self._node, "overlay_opacity")

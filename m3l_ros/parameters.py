@@ -63,6 +63,7 @@ PARAMETERS: dict[str, ParameterSpec] = {
     "health.saturated_share": ParameterSpec(0.95, "Share of saturated pixels that blinds; 0: off", (0.0, 1.0)),
     "health.frozen_frames": ParameterSpec(30, "Equal images in a row that are a frozen sensor; 0: off", (0, 100000)),
     "health.size_change_frames": ParameterSpec(10, "Images in a row that establish a new size; 0: off", (0, 100000)),
+    "min_confidence": ParameterSpec(0.0, "Labels of less confidence are 255, unlabelled", (0.0, 1.0)),
     "diagnostics_period": ParameterSpec(1.0, "Period of /diagnostics [s]", (0.1, 60.0)),
     "overlay_opacity": ParameterSpec(0.5, "Opacity of the labels on segmentation/overlay", (0.0, 1.0)),
     "autostart": ParameterSpec(False, "Configure and activate without being told to", read_only=True),

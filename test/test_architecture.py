@@ -24,7 +24,16 @@ SOURCES = sorted(
 FLOORS = (
     (
         *("m3l_core", "frames", "errors", "files", "labels", "modalities", "yaml_files", "network_config"),
-        *("pictures", "privacy", "weights_file", "shipped", "command_line", "camera_presets", "installation"),
+        *(
+            "pictures",
+            "privacy",
+            "depth_geometry",
+            "weights_file",
+            "shipped",
+            "command_line",
+            "camera_presets",
+            "installation",
+        ),
     ),
     ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
     ("bundle", "bags", "fleet"),

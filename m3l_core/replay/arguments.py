@@ -83,7 +83,7 @@ def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
         sync_timeout_ns=round(arguments.sync_timeout * 1e9),
         sensor_timeout_ns=round(arguments.sensor_timeout * 1e9),
     )
-    return ReplaySettings(arguments.stamps, sync)
+    return ReplaySettings(arguments.stamps, sync, min_confidence=arguments.min_confidence)
 
 
 def live_options_of(arguments: argparse.Namespace) -> LiveOptions:
@@ -169,6 +169,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--sensor-timeout", type=seconds, default=0.5, metavar="S", help="the node's sensor_timeout")
     add("--engine", default="auto", choices=("auto", *ENGINES))
     add("--precision", default="auto", choices=("auto", *PRECISIONS))
+    add(
+        "--min-confidence",
+        type=number_between(0, 1),
+        default=0.0,
+        help="labels of less are 255, as with the node's parameter of that name",
+    )
     add("--threads", type=whole_number, default=0, metavar="N", help="CPU threads of an engine; 0 = its own choice")
     add("--jobs", type=whole_number, default=1, metavar="N", help="processes, each with an engine, for several bags")
     add(

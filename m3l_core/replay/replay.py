@@ -38,6 +38,8 @@ class ReplaySettings:
     stamps: Stamps = "header"
     sync: SyncConfig = field(default_factory=SyncConfig)
     health: HealthThresholds = field(default_factory=HealthThresholds)
+    min_confidence: float = 0.0
+    """Labels of less are 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class _Run:
         if not frame_set.frames.keys() & set(self._segmenter.description.modality_names):
             self._measures.unlabelled_sets += 1
             return
+        self._segmenter.min_confidence = self._settings.min_confidence
         segmentation = self._segmenter.segment(frame_set)
         ids = segmentation.labels
         self._meter.add(now_ns)

@@ -73,6 +73,7 @@ def settings_parameters(settings: ReplaySettings) -> dict[str, Any]:
     return {
         **{name: value_ns / 1e9 for name, value_ns in seconds.items()},
         "sync_queue_size": sync.queue_size,
+        "min_confidence": settings.min_confidence,
         **{f"health.{name}": value for name, value in asdict(settings.health).items()},
     }
 

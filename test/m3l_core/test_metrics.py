@@ -117,7 +117,6 @@ def test_nothing_counted_gives_nan_without_a_warning(recwarn: pytest.WarningsRec
         ([[0, 1]], [[0], [1]], "differ in shape"),
         ([[0, K]], [[0, 0]], f"below {K}"),
         ([[0, 0]], [[0, K]], f"below {K}"),
-        ([[0, 0]], [[0, IGNORE]], f"below {K}"),
     ],
 )
 def test_images_that_do_not_fit_are_refused_and_count_nothing(
@@ -127,6 +126,12 @@ def test_images_that_do_not_fit_are_refused_and_count_nothing(
     with pytest.raises(ValueError, match=reason):
         matrix.add(np.array(truth, np.uint8), np.array(labels, np.uint8))
     assert matrix.counts.sum() == 0
+
+
+def test_pixels_without_a_label_or_without_a_truth_are_left_out() -> None:
+    matrix = ConfusionMatrix(K)
+    matrix.add(np.array([[0, 1, IGNORE, 2]], np.uint8), np.array([[0, IGNORE, 1, 1]], np.uint8))
+    assert matrix.counts.sum() == 2 and matrix.counts[0, 0] == matrix.counts[2, 1] == 1
 
 
 def test_subsets_start_with_all_and_keep_the_order_of_the_modalities() -> None:

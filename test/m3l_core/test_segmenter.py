@@ -67,3 +67,13 @@ def test_a_lost_sensor_changes_the_labels_but_not_what_it_showed(
     alone = segmenter.segment(color)
     assert not np.array_equal(alone.confidence, both.confidence)
     np.testing.assert_array_equal(segmenter.segment(color).confidence, alone.confidence)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.3, 1.0])
+def test_labels_of_less_confidence_are_left_out(segmenter: Segmenter, frames: dict[str, Frame], least: float) -> None:
+    frame_set = FrameSet("color", frames)
+    plain = segmenter.segment(frame_set)
+    careful = Segmenter(segmenter.description, segmenter.engine, least).segment(frame_set)
+    sure = plain.confidence >= 255 * least
+    np.testing.assert_array_equal(careful.labels, np.where(sure, plain.labels, 255))
+    np.testing.assert_array_equal(careful.confidence, plain.confidence)

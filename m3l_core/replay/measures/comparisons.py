@@ -60,6 +60,7 @@ class Comparisons:
         Raises:
             DatasetError: ground truth and color differ in size.
         """
+        self.scores.count(ids)
         share, reference = self._with_previous(frame_set.reference_frame.stamp_ns, ids)
         if self._full is not None:
             share, reference = self._with_full(self._full, ids, moment)

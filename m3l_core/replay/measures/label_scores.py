@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from m3l_core.labels import IGNORE
 from m3l_core.metrics import ConfusionMatrix
 
 _SAME_SCENE_NS = 1_000_000_000
@@ -50,6 +51,12 @@ class LabelScores:
         """With the labels of the run with all sensors, at the same stamps."""
         self.consistency = Share()
         """With the labels of the set that left before, if that is of the same size and at most a second away."""
+        self.labelled = Share()
+        """Pixels with a label, of all; the others are 255: less confident than ``min_confidence``."""
+
+    def count(self, ids: NDArray[np.uint8]) -> float | None:
+        """Count a label image; returns the share of its pixels that have a label."""
+        return self.labelled.add(int(np.count_nonzero(ids != IGNORE)), ids.size)
 
     def compare_with_truth(self, ids: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float | None:
         """Count a label image; returns the share of right pixels, None if the truth knows none."""
@@ -58,20 +65,27 @@ class LabelScores:
         return self.accuracy.add(int(np.trace(self.confusion.counts)) - right, int(self.confusion.counts.sum()) - known)
 
     def compare_with_full(self, ids: NDArray[np.uint8], full: NDArray[np.uint8]) -> float | None:
-        return self.agreement.add(int(np.count_nonzero(ids == full)), ids.size)
+        return self.agreement.add(*_alike(ids, full))
 
     def compare_with_previous(
         self, ids: NDArray[np.uint8], previous: NDArray[np.uint8], distance_ns: int
     ) -> float | None:
         if ids.shape != previous.shape or abs(distance_ns) > _SAME_SCENE_NS:
             return None
-        return self.consistency.add(int(np.count_nonzero(ids == previous)), ids.size)
+        return self.consistency.add(*_alike(ids, previous))
 
     def merge(self, other: LabelScores) -> None:
         self.confusion.merge(other.confusion)
         self.accuracy.merge(other.accuracy)
         self.agreement.merge(other.agreement)
         self.consistency.merge(other.consistency)
+        self.labelled.merge(other.labelled)
+
+
+def _alike(ids: NDArray[np.uint8], others: NDArray[np.uint8]) -> tuple[int, int]:
+    """Pixels labelled alike, and those that both label."""
+    both = (ids != IGNORE) & (others != IGNORE)
+    return int(np.count_nonzero((ids == others) & both)), int(np.count_nonzero(both))
 
 
 def resized(ids: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -75,6 +75,10 @@ FIGURES: dict[str, Figure] = {
         "share of pixels labelled as in the set that left before, where both are of one size and at most 1 s apart",
         lambda m: m.scores.consistency.value,
     ),
+    "labelled": Figure(
+        "share of the labels' pixels that are labelled, and not less confident than min_confidence",
+        lambda m: m.scores.labelled.value,
+    ),
     "equal": Figure(
         "share of the frames labelled by the node and offline from the same images whose labels are equal to the byte",
         lambda m: None if m.live is None else m.live.equal_share,

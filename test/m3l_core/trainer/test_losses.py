@@ -151,12 +151,14 @@ def test_the_divergence_is_that_from_the_teacher_to_the_student(case: Case) -> N
     seed, *shape = case
     teacher, _ = draw((seed + 1, *shape))
     counted = torch.from_numpy(np.random.default_rng(seed).random(student[:, 0].shape) < 0.7)
+    weight = torch.rand(counted.shape, generator=torch.Generator().manual_seed(seed)) * counted
     total = 0.0
     for b, y, x in np.ndindex(*counted.shape):
         if counted[b, y, x]:
             learnt, taught = (log_softmax(logits[b, :, y, x].tolist()) for logits in (student, teacher))
-            total += sum(math.exp(wanted) * (wanted - is_so) for wanted, is_so in zip(taught, learnt, strict=True))
-    found = divergence(student.log_softmax(1), teacher.log_softmax(1), counted)
+            each = sum(math.exp(wanted) * (wanted - is_so) for wanted, is_so in zip(taught, learnt, strict=True))
+            total += weight[b, y, x].item() * each
+    found = divergence(student.log_softmax(1), teacher.log_softmax(1), weight, counted)
     assert found.total.item() == pytest.approx(total, rel=1e-3, abs=1e-4)
     assert found.number.item() == int(counted.sum())
 
@@ -167,7 +169,8 @@ def test_equals_do_not_diverge_and_have_nothing_to_learn(case: Case) -> None:
     logits, _ = draw(case)
     teacher = logits.log_softmax(1)
     logits.requires_grad_()
-    found = divergence(logits.log_softmax(1), teacher, torch.ones(logits[:, 0].shape, dtype=torch.bool))
+    everywhere = torch.ones(logits[:, 0].shape)
+    found = divergence(logits.log_softmax(1), teacher, everywhere, everywhere.bool())
     assert found.total.item() == pytest.approx(0, abs=1e-4)
     found.total.backward()
     assert logits.grad is not None
@@ -179,7 +182,7 @@ def test_no_pixel_costs_nothing_and_can_be_trained_on() -> None:
     nothing = torch.zeros(1, 4, 4, dtype=torch.bool)
     sums = [
         pseudo_cross_entropy(logits.log_softmax(1), nothing.long(), nothing.float(), nothing),
-        divergence(logits.log_softmax(1), torch.randn(1, K, 4, 4).log_softmax(1), nothing),
+        divergence(logits.log_softmax(1), torch.randn(1, K, 4, 4).log_softmax(1), nothing.float(), nothing),
     ]
     means = [Ranks().mean(found) for found in sums]
     assert [mean.item() for mean in means] == [0, 0]

@@ -20,12 +20,13 @@ FOLDER = Path(__file__).parents[3] / "training" / "recipes"
 WHOLE, METHOD_FILES = (
     [p for p in sorted(folder.glob("*.yaml")) if "\nname:" in p.read_text()] for folder in (FOLDER, FOLDER / "methods")
 )
+MACHINES = [path for path in sorted(FOLDER.glob("*.yaml")) if path not in WHOLE]
 SHIPPED = [
     *([path] for path in WHOLE),
     *(
         [method, *machine, data]
         for method in METHOD_FILES
-        for machine in ([], [FOLDER / "small_machine.yaml"])
+        for machine in ([], *([path] for path in MACHINES))
         for data in sorted((FOLDER / "data").glob("*.yaml"))
     ),
 ]

@@ -49,3 +49,17 @@ def test_ids_are_resized_by_the_nearest_pixel() -> None:
     ids = np.array([[1, 9]], np.uint8)
     assert resized(ids, (2, 4)).tolist() == [[1, 1, 9, 9]] * 2
     assert resized(ids, (1, 2)) is ids
+
+
+@given(IDS, IDS, IDS)
+def test_pixels_without_a_label_are_counted_and_compared_with_nothing(
+    ids: np.ndarray, other: np.ndarray, unsure: np.ndarray
+) -> None:
+    scores, sure = LabelScores(4), unsure > 0
+    careful = np.where(sure, ids, np.uint8(255))
+    assert scores.count(careful) == sure.mean()
+    expected = (ids == other)[sure].mean() if sure.any() else None
+    assert scores.compare_with_truth(careful, other) == expected
+    assert scores.compare_with_full(careful, other) == expected
+    assert scores.compare_with_previous(other, careful, 0) == expected
+    assert scores.confusion.counts.sum() == sure.sum()
