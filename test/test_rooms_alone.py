@@ -41,6 +41,7 @@ NEEDS = {
     "pictures": "numpy cv2",
     "privacy": "",
     "weights_file": "",
+    "depth_geometry": "cv2 numpy",
     "streaming": "numpy cv2",
     "parallel": "numpy cv2",
     "fleet": "numpy cv2",
