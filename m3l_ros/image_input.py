@@ -50,6 +50,9 @@ class ImageInput:
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
+    def apply_thresholds(self, thresholds: HealthThresholds) -> None:
+        self._health.thresholds = thresholds
+
     def destroy(self) -> None:
         self._node.destroy_subscription(self._subscription)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
@@ -46,6 +46,7 @@ class LabellingSession:
         self._errors_overcome = 0
         self._doubted = False
         self._meters = {step: LatencyMeter() for step in STEPS}
+        self._inputs: dict[str, ImageInput] = {}
         ros_clock = node.get_clock()
         simulated = value(node, "use_sim_time")
         self._synchronizer = FrameSynchronizer(
@@ -67,6 +68,12 @@ class LabellingSession:
         """Unsubscribe, and wait for the frame set that is being labelled."""
         self._running.close()
 
+    def apply_parameters(self) -> None:
+        """Take over what the node's parameters have become, as far as they can change while it labels."""
+        self._synchronizer.reconfigure(sync_config(self._node, MODALITIES))
+        for image_input in self._inputs.values():
+            image_input.apply_thresholds(health_thresholds(self._node))
+
     def _subscribe(self, started: ExitStack) -> None:
         node = self._node
         qos = QoSProfile(
@@ -75,10 +82,13 @@ class LabellingSession:
             reliability=qos_profile_sensor_data.reliability,
         )
         thresholds = health_thresholds(node)
-        color, depth = value(node, "image_transport"), value(node, "depth_image_transport")
-        for arguments in (("color", "color/image_raw", color), ("depth", "depth/image_rect", depth)):
-            image_input = ImageInput(node, *arguments, qos, thresholds, self._receive)
-            started.callback(image_input.destroy)
+        inputs: tuple[tuple[Literal["color", "depth"], str, str], ...] = (
+            ("color", "color/image_raw", value(node, "image_transport")),
+            ("depth", "depth/image_rect", value(node, "depth_image_transport")),
+        )
+        for name, topic, transport in inputs:
+            self._inputs[name] = ImageInput(node, name, topic, transport, qos, thresholds, self._receive)
+            started.callback(self._inputs[name].destroy)
         camera_info = node.create_subscription(
             CameraInfo,
             "color/camera_info",

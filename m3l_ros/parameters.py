@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -15,6 +17,14 @@ from m3l_core.streaming.sensor_health import HealthThresholds
 from m3l_core.streaming.sync_config import SyncConfig
 
 
+class Scope(Enum):
+    """When a new value takes effect, and so in which states of the node it is taken at all."""
+
+    AT_ONCE = "takes effect at once"
+    SESSION = "structural: deactivate first"
+    START = "structural: set it when the node starts"
+
+
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
     """One parameter; its type is that of its default."""
@@ -23,10 +33,15 @@ class ParameterSpec:
     description: str
     between: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    read_only: bool = False
+    scope: Scope = Scope.AT_ONCE
+
+    @property
+    def read_only(self) -> bool:
+        return self.scope is Scope.START
 
     def descriptor(self) -> ParameterDescriptor:
-        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
+        description = f"{self.description}; {self.scope.value}"
+        descriptor = ParameterDescriptor(description=description, read_only=self.read_only)
         if self.choices:
             descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
         if self.between is not None:
@@ -38,26 +53,24 @@ class ParameterSpec:
         return descriptor
 
 
-# What opens files, topics and threads is read-only; the rest takes effect when the node is configured again,
-# but for overlay_opacity, which takes effect at once.
 PARAMETERS: dict[str, ParameterSpec] = {
-    "bundle": ParameterSpec("", "Folder of a model bundle; empty: the shipped one", read_only=True),
-    "engine": ParameterSpec("auto", "Inference engine", choices=("auto", *ENGINES), read_only=True),
-    "precision": ParameterSpec("auto", "Arithmetic of the engine", choices=("auto", *PRECISIONS), read_only=True),
-    "num_threads": ParameterSpec(0, "CPU threads of the engine; 0: its own choice", (0, 256), read_only=True),
-    "image_transport": ParameterSpec("raw", "Transport of color", choices=("raw", "compressed"), read_only=True),
+    "bundle": ParameterSpec("", "Folder of a model bundle; empty: the shipped one", scope=Scope.START),
+    "engine": ParameterSpec("auto", "Inference engine", choices=("auto", *ENGINES), scope=Scope.START),
+    "precision": ParameterSpec("auto", "Arithmetic of the engine", choices=("auto", *PRECISIONS), scope=Scope.START),
+    "num_threads": ParameterSpec(0, "CPU threads of the engine; 0: its own choice", (0, 256), scope=Scope.START),
+    "image_transport": ParameterSpec("raw", "Transport of color", choices=("raw", "compressed"), scope=Scope.SESSION),
     "depth_image_transport": ParameterSpec(
-        "raw", "Transport of depth", choices=("raw", "compressed", "compressedDepth"), read_only=True
+        "raw", "Transport of depth", choices=("raw", "compressed", "compressedDepth"), scope=Scope.SESSION
     ),
-    "subscription_queue_size": ParameterSpec(5, "Depth of the subscriptions' queues", (1, 100), read_only=True),
-    "sync_queue_size": ParameterSpec(20, "Frames of each sensor that may wait", (1, 1000)),
+    "subscription_queue_size": ParameterSpec(5, "Depth of the subscriptions' queues", (1, 100), scope=Scope.SESSION),
+    "sync_queue_size": ParameterSpec(20, "Frames of each sensor that may wait", (1, 1000), scope=Scope.SESSION),
     "approx_sync_max_interval": ParameterSpec(0.02, "Largest distance of two stamps in a set [s]", (0.0, 10.0)),
     "sync_timeout": ParameterSpec(0.05, "Longest wait of an image for its partner [s]", (0.001, 10.0)),
     "sensor_timeout": ParameterSpec(0.5, "A sensor silent for so long is LOST [s]", (0.01, 60.0)),
     "reuse_interval": ParameterSpec(0.0, "How far a used frame may serve again [s]; 0: once", (0.0, 10.0)),
     "reset_interval": ParameterSpec(1.0, "Stamps that jump back by more start over [s]", (0.01, 3600.0)),
-    "stamp_offset.color": ParameterSpec(0.0, "Added to color's stamps [s]", (-3600.0, 3600.0)),
-    "stamp_offset.depth": ParameterSpec(0.0, "Added to depth's stamps [s]", (-3600.0, 3600.0)),
+    "stamp_offset.color": ParameterSpec(0.0, "Added to color's stamps [s]", (-3600.0, 3600.0), scope=Scope.SESSION),
+    "stamp_offset.depth": ParameterSpec(0.0, "Added to depth's stamps [s]", (-3600.0, 3600.0), scope=Scope.SESSION),
     "health.min_valid_depth": ParameterSpec(0.05, "Least share of valid depth pixels; 0: off", (0.0, 1.0)),
     "health.black_level": ParameterSpec(8, "Color is black at or below this; -1: off", (-1, 254)),
     "health.saturated_share": ParameterSpec(0.95, "Share of saturated pixels that blinds; 0: off", (0.0, 1.0)),
@@ -66,35 +79,42 @@ PARAMETERS: dict[str, ParameterSpec] = {
     "min_confidence": ParameterSpec(0.0, "Labels of less confidence are 255, unlabelled", (0.0, 1.0)),
     "diagnostics_period": ParameterSpec(1.0, "Period of /diagnostics [s]", (0.1, 60.0)),
     "overlay_opacity": ParameterSpec(0.5, "Opacity of the labels on segmentation/overlay", (0.0, 1.0)),
-    "autostart": ParameterSpec(False, "Configure and activate without being told to", read_only=True),
+    "autostart": ParameterSpec(False, "Configure and activate without being told to", scope=Scope.START),
 }
 
 
-def declare_parameters(node: Node) -> None:
-    """Declare every parameter; from then on a bad value is refused with the reason.
+def declare_parameters(node: Node, labels: Callable[[], bool]) -> None:
+    """Declare every parameter; from then on a bad value, or one that would do nothing, is refused with the reason.
+
+    Args:
+        labels: whether the node does so at present, and structural values are settled.
 
     Raises:
         rclpy.exceptions.InvalidParameterValueException: an override is out of range, of another type, or not one
             of the choices.
     """
-    node.add_on_set_parameters_callback(_check)
+    node.add_on_set_parameters_callback(lambda parameters: _check(parameters, labels()))
     for name, spec in PARAMETERS.items():
         node.declare_parameter(name, spec.default, spec.descriptor())
 
 
-def _check(parameters: list[Parameter]) -> SetParametersResult:
+def _check(parameters: list[Parameter], labels: bool) -> SetParametersResult:
     for parameter in parameters:
-        spec = PARAMETERS.get(parameter.name)
-        if spec is None:
-            continue
-        if spec.choices and parameter.value not in spec.choices:
-            wanted = ", ".join(spec.choices)
-            return SetParametersResult(
-                successful=False, reason=f"{parameter.name}: expected one of {wanted}, got '{parameter.value}'"
-            )
-        if parameter.name == "health.frozen_frames" and parameter.value == 1:
-            return SetParametersResult(successful=False, reason="health.frozen_frames: expected 0 (off) or at least 2")
+        if reason := _refusal(parameter.name, parameter.value, labels):
+            return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
     return SetParametersResult(successful=True)
+
+
+def _refusal(name: str, value: Any, labels: bool) -> str:
+    """Why a value is not taken; empty if it is."""
+    if name not in PARAMETERS:  # rclpy's own; the synchronizer keeps the clock that it began with
+        return Scope.SESSION.value if labels and name == "use_sim_time" else ""
+    spec = PARAMETERS[name]
+    if spec.choices and value not in spec.choices:
+        return f"expected one of {', '.join(spec.choices)}, got '{value}'"
+    if name == "health.frozen_frames" and value == 1:
+        return "expected 0 (off) or at least 2"
+    return spec.scope.value if labels and spec.scope is Scope.SESSION else ""
 
 
 def unknown_parameters(node: Node) -> list[str]:

@@ -16,6 +16,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions, uninstall_signal_handlers
 
 from m3l_core.bundle import ModelBundle
@@ -23,6 +24,7 @@ from m3l_core.engines.engine import Engine, load_engine
 from m3l_core.errors import BundleError, M3LError
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle
+from m3l_core.streaming.color_conversion import converter_problem
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import MODALITIES, LabellingSession
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
@@ -40,17 +42,19 @@ class SegmentNode(LifecycleNode):
 
     def __init__(self, engine_loader: Callable[..., Engine] = load_engine, **kwargs: Any) -> None:
         super().__init__("segment_node", **kwargs)
-        declare_parameters(self)
+        self._session: LabellingSession | None = None
+        declare_parameters(self, lambda: self._session is not None)
         for line in unknown_parameters(self):
             self.get_logger().warning(line)
         self._log_bridge = bridge_logging(self.get_logger())
         self._engine_loader = engine_loader
         self._segmenter: Segmenter | None = None
         self._outputs: SegmentationPublishers | None = None
-        self._session: LabellingSession | None = None
         self._problem = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self.create_timer(value(self, "diagnostics_period"), self._publish_diagnostics)
+
+        self.add_post_set_parameters_callback(self._apply)
 
     def start(self) -> None:
         """Do what ``autostart`` says, or tell what to do instead."""
@@ -106,6 +110,14 @@ class SegmentNode(LifecycleNode):
             response.success = False
             return response
 
+    def _apply(self, parameters: list[Parameter]) -> None:
+        """Let new values take effect; overlay_opacity is read for each frame set."""
+        if "diagnostics_period" in {parameter.name for parameter in parameters}:
+            self._diagnostics_timer.timer_period_ns = round(value(self, "diagnostics_period") * 1e9)
+            self._diagnostics_timer.reset()  # or the former period would run to its end
+        if self._session is not None:
+            self._session.apply_parameters()
+
     def _attempt(self, what: str, step: Callable[[], None]) -> TransitionCallbackReturn:
         """Take a step of a transition and tell what it raises: rclpy would swallow that."""
         try:
@@ -124,11 +136,12 @@ class SegmentNode(LifecycleNode):
                 f"{bundle.folder} is for {', '.join(bundle.description.modality_names)}; "
                 f"this node has {', '.join(MODALITIES)}"
             )
+        if problem := converter_problem():
+            self.get_logger().warning(f"color in those encodings will count as missing: {problem}")
         options = (value(self, name) for name in ("engine", "precision", "num_threads"))
         engine = self._engine_loader(bundle, *options)
         self._outputs = SegmentationPublishers(self, bundle.description.labels)
         self._segmenter = Segmenter(bundle.description, engine)
-        self._diagnostics_timer.timer_period_ns = round(value(self, "diagnostics_period") * 1e9)
         used = f"{engine.name} {engine.precision} on {engine.device}"
         self.get_logger().info(f"{bundle.description.name} from {bundle.folder}: {used}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from m3l_core.errors import ImageMessageError
+from m3l_core.errors import M3LError
 from m3l_core.frames import Frame
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 
@@ -26,5 +26,8 @@ def decode_frame(modality: str, message: Any) -> tuple[Frame, str | None]:
     encoding = message.format if hasattr(message, "format") else message.encoding
     try:
         return Frame(modality, stamp_ns, _DECODERS[modality](message), frame_id, encoding), None
-    except ImageMessageError as error:
-        return Frame(modality, stamp_ns, None, frame_id, encoding), str(error)
+    except M3LError as error:
+        why = str(error)
+    except Exception as error:  # nobody has thought of all that drivers send
+        why = f"it cannot be decoded, {type(error).__name__}: {error}"
+    return Frame(modality, stamp_ns, None, frame_id, encoding), why

@@ -2,30 +2,23 @@
 
 Duck typed, so the messages of rclpy and of rosbags both fit: sensor_msgs/Image and CompressedImage, the
 latter told by its field ``format``. Layout (step, byte order, sizes) is read and checked here; colors are
-converted by cv_bridge or rosbags-image, which know the encodings but trust the message, and those with planes of
-their own for luma and chroma by OpenCV.
+converted in color_conversion.py, and those with planes of their own for luma and chroma by OpenCV here.
 """
 
 from __future__ import annotations
 
 import array
-import functools
-import importlib
-import logging
-import sys
-from collections.abc import Callable, Iterable
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.errors import ImageMessageError, MissingPackageError
+from m3l_core.errors import ImageMessageError
 from m3l_core.pictures import MOST_PIXELS, decode_picture
+from m3l_core.streaming.color_conversion import to_rgb
 from m3l_core.streaming.compressed_depth import decode_compressed_depth
-
-_log = logging.getLogger(__name__)
 
 _BYTE: np.dtype[Any] = np.dtype(np.uint8)
 _WORD: np.dtype[Any] = np.dtype(np.uint16)
@@ -81,11 +74,11 @@ def decode_color(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
 
     Raises:
         ImageMessageError: not a color encoding, a layout that contradicts itself, truncated data, too large.
-        MissingPackageError: neither cv_bridge nor rosbags-image works here.
+        MissingPackageError: yuv422 or bayer, and neither cv_bridge nor rosbags-image works here.
     """
     if hasattr(msg, "format"):
         _check_kind(msg.format, _DEPTH, "color")
-        return _convert(_decompress(msg, most_pixels), "bgr8")
+        return to_rgb(_decompress(msg, most_pixels), "bgr8")
     _check_kind(msg.encoding, _DEPTH, "color")
     _check_known(msg.encoding, _COLOR)
     if msg.encoding in _PLANES:
@@ -98,7 +91,7 @@ def decode_color(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     pixels = _pixels(msg, dtype, channels)
     if dtype == _WORD:
         pixels = cv2.convertScaleAbs(pixels.astype(_WORD), alpha=255 / 65535)
-    return pixels if encoding == "rgb8" else _convert(pixels, encoding)
+    return pixels if encoding == "rgb8" else to_rgb(pixels, encoding)
 
 
 def decode_depth(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
@@ -227,41 +220,6 @@ def _decompress(msg: Any, most_pixels: int) -> NDArray[np.uint8]:
     if bgr.dtype != np.uint8:
         raise ImageMessageError(f"Color needs 8 bits a channel, '{msg.format}' has 16. Is it a depth topic?")
     return bgr
-
-
-def _convert(pixels: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, C) uint8 in a ROS encoding -> (H, W, 3) RGB."""
-    return _converter()(_packed(pixels, encoding), "rgb8")
-
-
-def _packed(pixels: NDArray[np.uint8], encoding: str) -> SimpleNamespace:
-    """Unpadded native message, the one layout that every converter reads right."""
-    data, big = np.ascontiguousarray(pixels), int(sys.byteorder == "big")
-    # Not strides[0]: the stride of a single row may be anything, numpy calls it contiguous all the same.
-    size = {"height": data.shape[0], "width": data.shape[1], "step": data.nbytes // data.shape[0]}
-    return SimpleNamespace(**size, encoding=encoding, is_bigendian=big, data=data)
-
-
-@functools.cache
-def _converter() -> Callable[[Any, str], NDArray[np.uint8]]:
-    """The first converter that works: cv_bridge comes with ROS, but may lack its compiled part."""
-    # A cv_bridge built for NumPy 1 imports under NumPy 2 and then kills the process: there it comes last.
-    numpy_2 = int(np.__version__.split(".")[0]) >= 2
-    failures = []
-    for name in ("rosbags.image", "cv_bridge") if numpy_2 else ("cv_bridge", "rosbags.image"):
-        try:
-            module = importlib.import_module(name)
-            convert = module.CvBridge().imgmsg_to_cv2 if name == "cv_bridge" else module.message_to_cvimage
-            convert(_packed(np.zeros((1, 1, 3), np.uint8), "bgr8"), "rgb8")
-        except Exception as error:  # whatever a half installed package raises, the other one may work
-            failures.append(f"{name}: {error}")
-            continue
-        _log.info("Colors are converted by %s", name)
-        return cast("Callable[[Any, str], NDArray[np.uint8]]", convert)
-    raise MissingPackageError(
-        f"Color images need cv_bridge or rosbags-image, neither works ({'; '.join(failures)}). "
-        "Install one: apt install ros-$ROS_DISTRO-cv-bridge, or pip install rosbags-image"
-    )
 
 
 def _encoding_of(name: str) -> str:

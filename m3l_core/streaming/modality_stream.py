@@ -131,6 +131,12 @@ class ModalityStream:
         self.seen = True
         self.unhealthy_stamp_ns = None
 
+    def reconfigure(self, config: SyncConfig) -> None:
+        """Other waits and windows; the offset stays, as frames that wait carry it."""
+        self.sensor_timeout_ns = config.sensor_timeout_ns
+        self.max_interval_ns = config.approx_sync_max_interval_ns
+        self.reuse_interval_ns = config.reuse_interval_ns
+
     @property
     def is_unhealthy(self) -> bool:
         return self.unhealthy_stamp_ns is not None

@@ -56,7 +56,8 @@ class SensorHealth:
         if modality_kind not in ("color", "depth"):
             raise ValueError(f"modality_kind must be 'color' or 'depth', got {modality_kind!r}")
         self._kind = modality_kind
-        self._thresholds = thresholds or HealthThresholds()
+        self.thresholds = thresholds or HealthThresholds()
+        """May be replaced; what has been seen until then still counts."""
         self._previous: tuple[NDArray[Any], NDArray[Any]] | None = None
         self._same_count = 1
         self._promised: tuple[str, str] | None = None
@@ -79,7 +80,7 @@ class SensorHealth:
     def _worthless(self, sample: NDArray[Any]) -> str | None:
         if not sample.size:
             return "empty image"
-        limits = self._thresholds
+        limits = self.thresholds
         if self._kind == "depth":
             # NaN and -Inf fail the first comparison, +Inf the second (REP 117).
             valid = np.count_nonzero((sample > 0) & (sample < np.inf)) / sample.size
@@ -96,21 +97,21 @@ class SensorHealth:
         return None
 
     def _frozen(self, image: NDArray[Any], sample: NDArray[Any]) -> str | None:
-        if not self._thresholds.frozen_frames:
+        if not self.thresholds.frozen_frames:
             return None
         previous, self._previous = self._previous, (image, sample)
         # A look at the subsample first spares reading two whole images for each new frame.
         same = previous is not None and _same(previous[1], sample) and _same(previous[0], image)
         self._same_count = self._same_count + 1 if same else 1
-        if self._same_count < self._thresholds.frozen_frames:
+        if self._same_count < self.thresholds.frozen_frames:
             return None
-        return f"same image {self._thresholds.frozen_frames} or more times in a row"
+        return f"same image {self.thresholds.frozen_frames} or more times in a row"
 
     def _changed(self, image: NDArray[Any], encoding: str) -> str | None:
         came = (f"{image.shape[1]}x{image.shape[0]}", encoding)
         self._alike_count = self._alike_count + 1 if came == self._latest else 1
         self._latest = came
-        if self._promised is None or self._alike_count >= self._thresholds.size_change_frames:
+        if self._promised is None or self._alike_count >= self.thresholds.size_change_frames:
             self._promised = came
         if came == self._promised:
             return None

@@ -28,6 +28,9 @@ class SetAssembler:
         self.complete_sets = 0
         self.partial_sets = 0
 
+    def reconfigure(self, config: SyncConfig) -> None:
+        self._config = config
+
     def assemble(self, reference: ModalityStream, now_ns: int) -> FrameSet | None:
         """The set of the first waiting frame of ``reference``.
 

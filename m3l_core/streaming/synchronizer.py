@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.modality_stream import (
@@ -124,6 +125,17 @@ class FrameSynchronizer:
             now = self._tick()
             self._update_states(now)
             return {name: stream.report(now) for name, stream in self._streams.items()}
+
+    def reconfigure(self, config: SyncConfig) -> None:
+        """From now on, other waits and windows; ``queue_size`` and the stamp offsets stay as they began."""
+        with self._lock:
+            self.config = config = replace(
+                config, queue_size=self.config.queue_size, stamp_offsets_ns=self.config.stamp_offsets_ns
+            )
+            self._assembler.reconfigure(config)
+            for stream in self._ordered:
+                stream.reconfigure(config)
+            self._idle_until_ns = 0
 
     @property
     def complete_sets(self) -> int:

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import ReliabilityPolicy
+from support import messages
 from support.dds_domain import own_domain
 from support.driver import COLOR, DEPTH, Driver
+from support.engines import ConstantEngine, loader
 from support.rig import CALM, ROOT, NodeProcess, Rig
 
-from m3l_ros.parameters import PARAMETERS
+from m3l_ros.parameters import PARAMETERS, Scope
 
 pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 FILE = ROOT / "config" / "segment.yaml"
@@ -117,6 +120,76 @@ def test_a_good_value_is_taken(driver: Driver) -> None:
     assert set_parameter(driver, "sensor_timeout", 2.0).successful
     assert get_parameter(driver, "sensor_timeout") == 2.0
     assert set_parameter(driver, "sensor_timeout", before).successful
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("image_transport", "compressed"),
+        ("depth_image_transport", "compressed"),
+        ("subscription_queue_size", 7),
+        ("sync_queue_size", 9),
+        ("stamp_offset.depth", 0.25),
+        ("use_sim_time", True),
+    ],
+)
+def test_a_structural_value_is_refused_while_it_would_do_nothing(driver: Driver, name: str, other: Any) -> None:
+    before = get_parameter(driver, name)
+    assert driver.change_state("configure")
+    assert driver.change_state("activate")
+    result = set_parameter(driver, name, other)
+    assert (result.successful, result.reason) == (False, f"{name}: structural: deactivate first")
+    assert get_parameter(driver, name) == before
+    assert driver.change_state("deactivate")
+    assert set_parameter(driver, name, other).successful
+    assert set_parameter(driver, name, before).successful
+    assert driver.change_state("cleanup")
+
+
+def test_the_file_and_the_descriptions_say_which_are_structural() -> None:
+    structural: dict[str, bool] = {}
+    heading = comment = ""
+    for text in map(str.strip, FILE.read_text().splitlines()):
+        if text.startswith("# ---"):
+            heading, comment = text, ""
+        elif text.startswith("#"):
+            comment += text
+        elif text and not text.endswith(":"):  # of a group the comment stands above its name
+            structural[text.partition(":")[0]] = "Structural" in heading + comment
+            comment = comment if text.startswith("color") else ""
+    for name, spec in PARAMETERS.items():
+        assert structural[name.rpartition(".")[2]] == (spec.scope is not Scope.AT_ONCE), name
+        assert spec.descriptor().description.endswith(spec.scope.value)
+
+
+def test_thresholds_take_effect_at_once(tiny_bundle: Path) -> None:
+    with Rig(tiny_bundle, engine_loader=loader(ConstantEngine())) as rig:
+        driver = rig.driver
+        driver.label_pair()
+        driver.make_color = lambda count: messages.image(np.full((*messages.SIZE, 3), 20 + count % 3, np.uint8), "rgb8")
+        driver.label_pair()
+        assert set_parameter(driver, "health.black_level", 60).successful
+        driver.repeat(
+            "drop", driver.send_pair, lambda _: driver.status("color").values.get("last reason") == "black image"
+        )
+        assert set_parameter(driver, "health.black_level", 8).successful
+        driver.label_pair()
+
+
+def test_waits_take_effect_at_once(tiny_bundle: Path) -> None:
+    with Rig(tiny_bundle, {"sensor_timeout": 30.0}, loader(ConstantEngine())) as rig:
+        driver = rig.driver
+        driver.label_pair()
+        assert driver.status("depth").message == "OK"
+        assert set_parameter(driver, "sensor_timeout", 0.5).successful
+        driver.wait_for("loss of both", lambda: driver.status("depth").message.startswith("LOST"))
+
+
+def test_the_period_of_diagnostics_takes_effect_at_once(tiny_bundle: Path) -> None:
+    with Rig(tiny_bundle, {"diagnostics_period": 60.0}, active=False) as rig:
+        driver = rig.driver
+        assert set_parameter(driver, "diagnostics_period", 0.1).successful
+        driver.wait_for("diagnostics", lambda: driver.status("segmentation").message)
 
 
 def test_qos_overrides_apply_on_every_activation(driver: Driver) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import importlib
 import os
 import struct
 import subprocess
@@ -19,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
-from m3l_core.errors import ImageMessageError, MissingPackageError
-from m3l_core.streaming import image_messages
+from m3l_core.errors import ImageMessageError
+from m3l_core.streaming import color_conversion, image_messages
 from m3l_core.streaming.image_messages import decode_color, decode_depth, fill_image, set_stamp, stamp_to_ns
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -161,17 +160,12 @@ DEPTH_CASES = [
 @pytest.fixture(params=["cv_bridge", "rosbags.image"])
 def converter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Both converters are held to the same arrays."""
-    if request.param == "cv_bridge":
-        if int(np.__version__.split(".")[0]) >= 2:
-            pytest.skip("a cv_bridge built for NumPy 1 would end this process")
-        try:
-            convert = importlib.import_module("cv_bridge").CvBridge().imgmsg_to_cv2
-            importlib.import_module("cv_bridge.boost.cv_bridge_boost")
-        except ImportError as error:
-            pytest.skip(f"cv_bridge is not installed whole: {error}")
-    else:
-        convert = importlib.import_module("rosbags.image").message_to_cvimage
-    monkeypatch.setattr(image_messages, "_converter", lambda: convert)
+    load = color_conversion._cv_bridge if request.param == "cv_bridge" else color_conversion._rosbags_image
+    try:
+        convert = load()
+    except ImportError as error:
+        pytest.skip(f"{request.param} does not work here: {error}")
+    monkeypatch.setattr(color_conversion, "_found", lambda: (convert, ""))
     return convert
 
 
@@ -473,13 +467,6 @@ def test_a_view_that_is_not_contiguous_is_filled_right() -> None:
     assert (single.step, bytes(single.data)) == (3, b"\0\1\2")
 
 
-def test_converters_get_an_unpadded_message(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(image_messages, "_converter", lambda: lambda message, _: seen.append(message))
-    decode_color(raw(bytes([1, 2, 3, 4, 5, 6, 0xEE, 0xEE]), height=1, width=2, encoding="bgr8"))
-    assert (seen[0].step, bytes(seen[0].data)) == (6, bytes([1, 2, 3, 4, 5, 6]))
-
-
 @pytest.mark.parametrize(
     ("image", "encoding", "problem"),
     [
@@ -510,54 +497,6 @@ def test_stamp_round_trip(stamp_ns: int) -> None:
     set_stamp(stamp, stamp_ns)
     assert 0 <= stamp.nanosec < 10**9
     assert stamp_to_ns(stamp) == stamp_ns
-
-
-# Choice of the converter
-
-
-def module(name: str, convert: Any) -> types.ModuleType:
-    fake = types.ModuleType(name)
-    fake.CvBridge = lambda: types.SimpleNamespace(imgmsg_to_cv2=convert)  # type: ignore[attr-defined]
-    fake.message_to_cvimage = convert  # type: ignore[attr-defined]
-    return fake
-
-
-def works(message: Any, encoding: str) -> Any:
-    return message.data[..., ::-1]
-
-
-def works_too(message: Any, encoding: str) -> Any:
-    return message.data[..., ::-1]
-
-
-def broken(message: Any, encoding: str) -> Any:
-    raise ImportError("No module named 'cv_bridge.boost.cv_bridge_boost'")
-
-
-@pytest.mark.parametrize(
-    ("numpy", "bridge", "rosbags", "chosen"),
-    [
-        ("1.26.4", works, works_too, works),
-        ("1.26.4", broken, works_too, works_too),
-        ("1.26.4", None, works_too, works_too),
-        ("2.4.0", works, works_too, works_too),
-        ("2.4.0", works, None, works),
-    ],
-)
-def test_choice_of_the_converter(
-    monkeypatch: pytest.MonkeyPatch, numpy: str, bridge: Any, rosbags: Any, chosen: Any
-) -> None:
-    monkeypatch.setattr(np, "__version__", numpy)
-    monkeypatch.setitem(sys.modules, "cv_bridge", bridge and module("cv_bridge", bridge))
-    monkeypatch.setitem(sys.modules, "rosbags.image", rosbags and module("rosbags.image", rosbags))
-    assert image_messages._converter.__wrapped__() is chosen
-
-
-def test_no_converter_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    monkeypatch.setitem(sys.modules, "rosbags.image", None)
-    with pytest.raises(MissingPackageError, match="pip install rosbags-image"):
-        image_messages._converter.__wrapped__()
 
 
 def test_import_needs_no_ros() -> None:

@@ -1,0 +1,105 @@
+"""Which converter is taken: one that a process of its own has tried, whatever its version and NumPy's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3l_core.errors import MissingPackageError
+from m3l_core.streaming import color_conversion
+from m3l_core.streaming.color_conversion import check, converter, converter_problem, to_rgb
+
+ROOT = Path(__file__).parents[3]
+HEAD = """
+import cv2, os
+class CvBridge:
+    def imgmsg_to_cv2(self, message, wanted):
+"""
+BRIDGES = {
+    "works": """
+        code = {"bgr8": cv2.COLOR_BGR2RGB, "yuv422": cv2.COLOR_YUV2RGB_UYVY}[message.encoding]
+        return cv2.cvtColor(message.data, code)
+""",
+    "kills the process": """
+        os.abort()
+""",
+    "lacks its compiled part": """
+        raise ImportError("No module named 'cv_bridge.boost.cv_bridge_boost'")
+""",
+    "changes nothing": """
+        return message.data
+""",
+}
+REPORT = """
+import sys
+from m3l_core.errors import MissingPackageError
+from m3l_core.streaming.color_conversion import converter
+if "--without-rosbags" in sys.argv:
+    sys.modules["rosbags.image"] = None
+try:
+    print(converter().__module__)
+except MissingPackageError as error:
+    print(error)
+"""
+
+
+def chosen(folder: Path, bridge: str, *options: str) -> str:
+    """What a process with such a cv_bridge on its path chooses."""
+    (folder / "cv_bridge.py").write_text(HEAD + BRIDGES[bridge])
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_cv_bridge_that_converts_right_comes_first(tmp_path: Path) -> None:
+    assert chosen(tmp_path, "works") == "cv_bridge\n"
+
+
+@pytest.mark.parametrize("bridge", [name for name in BRIDGES if name != "works"])
+def test_another_one_is_left_aside_and_told(tmp_path: Path, bridge: str) -> None:
+    told = {
+        "kills the process": "status -6",
+        "lacks its compiled part": "No module named 'cv_bridge.boost.cv_bridge_boost'",
+        "changes nothing": "it makes [[[200, 90, 5]]] of bgr8 [[[200, 90, 5]]]",
+    }[bridge]
+    assert chosen(tmp_path, bridge) == "rosbags.image.image\n"
+    text = chosen(tmp_path, bridge, "--without-rosbags")
+    assert told in text
+    assert "apt install ros-$ROS_DISTRO-cv-bridge, or pip install rosbags-image" in text
+
+
+def test_swapping_channels_needs_no_converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(color_conversion, "_found", lambda: (None, "none works"))
+    assert converter_problem() == "none works"
+    with pytest.raises(MissingPackageError, match="none works"):
+        to_rgb(np.zeros((2, 2, 2), np.uint8), "yuv422")
+    cases: dict[str, Any] = {"bgr8": [3, 2, 1], "rgba8": [1, 2, 3, 9], "bgra8": [3, 2, 1, 9]}
+    for encoding, pixel in cases.items():
+        assert to_rgb(np.array([[pixel]], np.uint8), encoding).tolist() == [[[1, 2, 3]]]
+    assert to_rgb(np.array([[7]], np.uint8), "mono8").tolist() == [[[7, 7, 7]]]
+
+
+def test_converters_get_an_unpadded_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(color_conversion, "_found", lambda: (lambda message, _: seen.append(message), ""))
+    pixels = np.arange(16, dtype=np.uint8).reshape(2, 4, 2)[:, :2]
+    to_rgb(pixels, "yuv422")
+    assert (seen[0].step, bytes(seen[0].data)) == (4, bytes([0, 1, 2, 3, 8, 9, 10, 11]))
+
+
+def test_the_one_of_this_machine_converts_right() -> None:
+    if problem := converter_problem():
+        pytest.skip(problem)
+    check(converter())
