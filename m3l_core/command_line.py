@@ -22,6 +22,9 @@ def run(main: Callable[[], None]) -> None:
     except M3LError as error:
         print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:  # a disk that is full, gone or not to be written to; a name that is too long
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).stem}: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -29,6 +32,15 @@ def run(main: Callable[[], None]) -> None:
 
 def _stop(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
+
+
+def add_files_anywhere(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that read an index file."""
+    parser.add_argument(
+        "--files-anywhere",
+        action="store_true",
+        help="the index may name files outside of its folder",
+    )
 
 
 def number_between(least: float, most: float) -> Callable[[str], float]:

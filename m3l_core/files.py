@@ -116,6 +116,14 @@ def home_expanded(path: str | Path) -> Path:
         raise M3LError(f"{path}: {error}") from error
 
 
+def lies_below(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder or in one of its folders, wherever links lead."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # no name that a file can have, or links that go round
+        return False
+
+
 def _aside(path: Path) -> tuple[Path, Path, Path]:
     part, new, former = (path.with_name(f".{path.name}.{state}") for state in ("part", "new", "former"))
     return part, new, former
@@ -155,10 +163,14 @@ def _only_one(folder: Path, refusal: str) -> Iterator[None]:
 
 def _lock_of(folder: Path) -> int | None:
     """A descriptor that holds the lock; None while another process has it, or puts the folder into its place."""
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
+        return None
+    except FileExistsError:
+        if folder.exists():  # a file
+            raise
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+_MOST_WEIGHTS = 1_000_000_000
+"""More than ten times those of the largest that there is."""
 _Positive = Annotated[int, Field(gt=0)]
 FourInts = tuple[_Positive, _Positive, _Positive, _Positive]
 SevenInts = tuple[_Positive, _Positive, _Positive, _Positive, _Positive, _Positive, _Positive]
@@ -42,6 +44,12 @@ class MixTransformerConfig(BaseModel):
     """Width of each stage's feed-forward layer, relative to the stage's."""
 
     @model_validator(mode="after")
+    def _some_machine_runs_it(self) -> MixTransformerConfig:
+        stages = zip(self.depths, self.widths, self.mlp_ratios, self.reductions, strict=True)
+        _check_weights(sum(depth * width**2 * (4 + 2 * ratio + side**2) for depth, width, ratio, side in stages))
+        return self
+
+    @model_validator(mode="after")
     def _heads_divide_widths(self) -> MixTransformerConfig:
         for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
@@ -70,11 +78,22 @@ class EfficientNetConfig(BaseModel):
     expansion: _Positive = 6
     """Width inside a block, relative to what enters it; the first group has 1."""
 
+    @model_validator(mode="after")
+    def _some_machine_runs_it(self) -> EfficientNetConfig:
+        groups = zip(self.group_depths, self.group_widths, strict=True)
+        _check_weights(27 * self.stem_width + sum(depth * 2 * self.expansion * width**2 for depth, width in groups))
+        return self
+
     @property
     def grid_widths(self) -> FourInts:
         """Channels of the token grids at 1/4, 1/8, 1/16 and 1/32 of the input."""
         widths = self.group_widths
         return widths[1], widths[2], widths[4], widths[6]
+
+
+def _check_weights(number: int) -> None:
+    if number > _MOST_WEIGHTS:
+        raise ValueError(f"its stages have {number:.1e} weights, expected {_MOST_WEIGHTS:.0e} at most")
 
 
 _NARROW = (32, 64, 160, 256)
@@ -119,7 +138,7 @@ class NetworkConfig(BaseModel):
     encoder: Encoder = "mit_b0"
     num_modalities: Annotated[int, Field(ge=1, le=4)] = 2
     num_classes: Annotated[int, Field(ge=2, le=255)]
-    head_width: Annotated[int, Field(ge=1)] = 256
+    head_width: Annotated[int, Field(ge=1, le=8192)] = 256
     fusion_ratio: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Share of its own features that a stream keeps in each fusion."""
     missing: Literal["mask_token", "no_stream"] = "mask_token"

@@ -38,6 +38,7 @@ class ImageInput:
         self._node = node
         self._modality = modality
         self._health = SensorHealth(modality, thresholds)
+        self._most_pixels = thresholds.max_megapixels * 1_000_000
         self._on_frame = on_frame
         self._was_healthy = True
         resolved = node.resolve_topic_name(topic)
@@ -58,7 +59,7 @@ class ImageInput:
 
     def _receive(self, message: Any) -> None:
         arrived_s = time.perf_counter()
-        frame, unreadable = decode_frame(self._modality, message)
+        frame, unreadable = decode_frame(self._modality, message, self._most_pixels)
         unhealthy = unreadable or self._health.check(frame)
         if unhealthy is not None and self._was_healthy:
             # Once per episode: every frame is counted, but a broken camera must not flood the log.

@@ -75,6 +75,7 @@ PARAMETERS: dict[str, ParameterSpec] = {
     "health.black_level": ParameterSpec(8, "Color is black at or below this; -1: off", (-1, 254)),
     "health.saturated_share": ParameterSpec(0.95, "Share of saturated pixels that blinds; 0: off", (0.0, 1.0)),
     "health.frozen_frames": ParameterSpec(30, "Equal images in a row that are a frozen sensor; 0: off", (0, 100000)),
+    "health.max_megapixels": ParameterSpec(64, "A compressed image of more is not decoded", (1, 4096)),
     "health.size_change_frames": ParameterSpec(10, "Images in a row that establish a new size; 0: off", (0, 100000)),
     "min_confidence": ParameterSpec(0.0, "Labels of less confidence are 255, unlabelled", (0.0, 1.0)),
     "diagnostics_period": ParameterSpec(1.0, "Period of /diagnostics [s]", (0.1, 60.0)),

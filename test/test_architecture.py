@@ -23,17 +23,9 @@ SOURCES = sorted(
 # its own floor and from those below.
 FLOORS = (
     (
-        *("m3l_core", "frames", "errors", "files", "labels", "modalities", "yaml_files", "network_config"),
-        *(
-            "pictures",
-            "privacy",
-            "depth_geometry",
-            "weights_file",
-            "shipped",
-            "command_line",
-            "camera_presets",
-            "installation",
-        ),
+        *("m3l_core", "frames", "errors", "files", "labels", "modalities", "yaml_files", "json_files", "weights_file"),
+        *("pictures", "privacy", "network_config", "shipped", "command_line", "camera_presets", "installation"),
+        "depth_geometry",
     ),
     ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
     ("bundle", "bags", "fleet"),

@@ -21,7 +21,7 @@ import cv2
 from rich.console import Console
 from rich.progress import Progress
 
-from m3l_core.command_line import positive, run
+from m3l_core.command_line import add_files_anywhere, positive, run
 from m3l_core.datasets.class_map import ClassMap, read_mapping
 from m3l_core.datasets.folder import parse_index
 from m3l_core.errors import DatasetError
@@ -48,18 +48,25 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="folder for report.json and samples.png")
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes that read images")
+    add_files_anywhere(parser)
     arguments = parser.parse_args()
 
     task = _task(arguments)
     class_map = _class_map(arguments.class_map, task)
-    samples = parse_index(arguments.index, [modality.name for modality in task.modalities], class_map=class_map)
+    names = [modality.name for modality in task.modalities]
+    samples = parse_index(arguments.index, names, class_map=class_map, anywhere=arguments.files_anywhere)
     if arguments.output is not None:
         probe_folder(arguments.output)
     console = Console()
     with Progress(console=console) as progress:
         bar = progress.add_task("reading", total=len(samples))
         report = inspect_index(
-            arguments.index, task, arguments.workers, lambda frames: progress.advance(bar, frames), class_map
+            arguments.index,
+            task,
+            arguments.workers,
+            lambda frames: progress.advance(bar, frames),
+            class_map,
+            arguments.files_anywhere,
         )
     console.print(*tables(report))
     if arguments.output is not None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import positive, run, whole_number
+from m3l_core.command_line import add_files_anywhere, positive, run, whole_number
 from m3l_core.datasets.class_map import read_mapping
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.engines.engine import ENGINES, load_engine
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parse_arguments()
     bundle = ModelBundle.load(arguments.bundle)
     described = bundle.description
-    samples = read_index(arguments.index, described.modality_names)
+    samples = read_index(arguments.index, described.modality_names, anywhere=arguments.files_anywhere)
     labelled = labelled_samples(samples, arguments.index)
     chosen = evenly_spread(labelled, arguments.limit)
     maps = [None if each is None else read_mapping(each) for each in (arguments.class_map, arguments.bundle_map)]
@@ -99,6 +99,7 @@ def parse_arguments() -> argparse.Namespace:
         help="the same for the bundle's classes, where both are measured in the classes of a third set",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="measure N frames, evenly spread")
+    add_files_anywhere(parser)
     return parser.parse_args()
 
 

@@ -31,7 +31,7 @@ from m3l_core.annotation.frame_names import FrameFinder
 from m3l_core.annotation.manifest import places_of, read_selection
 from m3l_core.annotation.reading import read_export
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import run
+from m3l_core.command_line import add_files_anywhere, run
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
@@ -41,7 +41,10 @@ def main() -> None:
     arguments = parse_arguments()
     samples, finder, labels = _what_is_labelled(arguments)
     checker = LabelChecker(
-        *(samples, finder, labels), overwrite=arguments.overwrite, some_classes=arguments.some_classes
+        *(samples, finder, labels),
+        overwrite=arguments.overwrite,
+        some_classes=arguments.some_classes,
+        root=None if arguments.files_anywhere else root_of(arguments.data),
     )
     console = Console()
     for path in arguments.exports:
@@ -64,11 +67,11 @@ def _what_is_labelled(arguments: argparse.Namespace) -> tuple[list[Sample], Fram
     data: Path = arguments.data
     if arguments.selection is not None:
         selection = read_selection(arguments.selection)
-        samples = read_frames(data, selection.modalities)
+        samples = read_frames(data, selection.modalities, arguments.files_anywhere)
         return samples, FrameFinder.of_names(places_of(selection, samples, data)), selection.labels
     description = ModelBundle.load(arguments.bundle).description if arguments.bundle else None
     task = label_task(data, arguments.labels, description)
-    samples = read_frames(data, [modality.name for modality in task.modalities])
+    samples = read_frames(data, [modality.name for modality in task.modalities], arguments.files_anywhere)
     return samples, FrameFinder.of_index(samples, root_of(data)), task.labels
 
 
@@ -106,6 +109,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--some-classes", action="store_true", help="annotators may have had a part of the classes to choose from"
     )
+    add_files_anywhere(parser)
     return parser.parse_args()
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import positive, run
+from m3l_core.command_line import add_files_anywhere, positive, run
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
@@ -36,7 +36,8 @@ def main() -> None:
     bundle = ModelBundle.load(arguments.bundle)
     described = bundle.description
     engine = load_engine(bundle, arguments.engine, "fp32")
-    labelled = labelled_samples(read_index(arguments.validation, described.modality_names), arguments.validation)
+    listed = read_index(arguments.validation, described.modality_names, anywhere=arguments.files_anywhere)
+    labelled = labelled_samples(listed, arguments.validation)
     samples = evenly_spread(labelled, arguments.limit)
     frames = read_model_inputs(arguments.frames, described, arguments.calibration)
 
@@ -66,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--calibration", type=positive, default=32, metavar="N", help="take N of the frames (32)")
     parser.add_argument("--limit", type=positive, metavar="N", help="measure N labelled frames, evenly spread")
     parser.add_argument("--engine", default="openvino", choices=("openvino", "onnxruntime"), help="that measures")
+    add_files_anywhere(parser)
     return parser.parse_args()
 
 

@@ -47,7 +47,7 @@ from m3l_core.annotation.selection import (
     choose_randomly,
 )
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import positive, run, whole_number
+from m3l_core.command_line import add_files_anywhere, positive, run, whole_number
 from m3l_core.datasets.folder import Sample
 from m3l_core.engines.engine import ENGINES
 from m3l_core.errors import DatasetError, require
@@ -59,7 +59,7 @@ def main() -> None:
     bundle = None if arguments.bundle is None else ModelBundle.load(arguments.bundle)
     task = label_task(arguments.data, arguments.labels, bundle.description if bundle else None)
     modalities = bundle.description.modalities if bundle else task.modalities
-    samples = read_frames(arguments.data, [modality.name for modality in modalities])
+    samples = read_frames(arguments.data, [modality.name for modality in modalities], arguments.files_anywhere)
     console = Console()
     with Progress(console=console) as progress:
         choices = choose(arguments, samples, bundle, progress)
@@ -136,6 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=whole_number, default=0, help="draws the frames, or the first one of k_center")
     parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES), help="what runs the bundle to label")
     parser.add_argument("--image-url", default=LOCAL_FILES, metavar="URL", help="of images/, for Label Studio")
+    add_files_anywhere(parser)
     arguments = parser.parse_args()
     if arguments.strategy in NEED_FEATURES and arguments.bundle is None:
         parser.error(f"--strategy {arguments.strategy} needs --bundle: its features tell the frames apart")

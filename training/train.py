@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.logging import RichHandler
 
-from m3l_core.command_line import number_between, run, whole_number
+from m3l_core.command_line import add_files_anywhere, number_between, run, whole_number
 from m3l_core.errors import require
 from m3l_core.files import sole_user
 from m3l_core.metrics import subset_key
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--workers", type=whole_number, default=2, help="processes that load images")
     parser.add_argument("--cache-gb", type=number_between(0, 1e6), default=1.0, help="memory for decoded images")
     parser.add_argument("--no-tensorboard", action="store_true", help="write no curves for TensorBoard")
+    add_files_anywhere(parser)
     arguments = parser.parse_args()
     console = Console(force_terminal=sys.stdout.isatty())
     log_to(console)
@@ -73,7 +74,7 @@ def main() -> None:
 
     output: Path = arguments.output
     ranks = Ranks.join()
-    data = read_data(recipe, arguments.data)
+    data = read_data(recipe, arguments.data, arguments.files_anywhere)
     alone = ExitStack()
     if ranks.rank == 0:
         probe_folder(output)

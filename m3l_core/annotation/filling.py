@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from m3l_core.annotation.annotated import AnnotatedImage, Annotations
 from m3l_core.annotation.frame_list import enter_labels, root_of
 from m3l_core.annotation.frame_names import FrameFinder, picture
-from m3l_core.datasets.folder import Sample, read_image
+from m3l_core.datasets.folder import ANYWHERE, Sample, read_image
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError
-from m3l_core.files import replacing_file, sole_user
+from m3l_core.files import lies_below, replacing_file, sole_user
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.pictures import picture_bytes, size_of_picture
 
@@ -63,6 +63,7 @@ class LabelChecker:
         labels: the classes.
         overwrite: whether another label of a frame is replaced.
         some_classes: whether annotators may have had a part of the classes to choose from.
+        root: every label must lie below this folder, wherever links lead; None: anywhere.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class LabelChecker:
         *,
         overwrite: bool = False,
         some_classes: bool = False,
+        root: Path | None = None,
     ) -> None:
         self._samples, self._finder, self._labels = samples, finder, labels
-        self._overwrite, self._some_classes = overwrite, some_classes
+        self._overwrite, self._some_classes, self._root = overwrite, some_classes, root
         self._found: dict[int, tuple[str, NewLabel]] = {}
         self._problems: list[str] = []
         self._empty = 0
@@ -147,6 +149,10 @@ class LabelChecker:
 
     def _label(self, sample: Sample, ids: NDArray[np.uint8], origin: str) -> NewLabel:
         file = sample.label or label_file(sample)
+        if self._root is not None and not lies_below(file, self._root):
+            raise DatasetError(
+                f"{origin}: its label {file} would lie outside of {self._root}: give {ANYWHERE} to have it so"
+            )
         outcome: Literal["new", "changed", "unchanged"] = "new"
         if file.exists():
             try:

@@ -13,6 +13,7 @@ from m3l_core.datasets.folder import Sample, read_index
 from m3l_core.datasets.indexing import LABEL, read_recordings
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
+from m3l_core.json_files import read_json
 
 _OF_RECORDING = "frames.json"
 
@@ -22,14 +23,14 @@ def root_of(data: Path) -> Path:
     return data if data.is_dir() else data.parent
 
 
-def read_frames(data: Path, modalities: Sequence[str]) -> list[Sample]:
+def read_frames(data: Path, modalities: Sequence[str], anywhere: bool = False) -> list[Sample]:
     """All frames of an index file, or of the recordings in a data folder as ``indexing.py`` has them.
 
     Raises:
         DatasetError: the index cannot be read or names a file that is not there; the folder has no recordings.
     """
     if not data.is_dir():
-        return read_index(data, modalities)
+        return read_index(data, modalities, anywhere=anywhere)
     return [sample for recording in read_recordings(data, modalities) for sample in recording.samples]
 
 
@@ -80,7 +81,7 @@ def _with_label(entry: dict[str, Any], folder: Path, labels: Mapping[Path, Path]
 
 def _entries(index: Path) -> list[dict[str, Any]]:
     try:
-        entries = json.loads(index.read_text(encoding="utf-8"))
+        entries = read_json(index)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{index} cannot be read as an index of frames: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -8,8 +8,8 @@ instant; a frame without ``label`` is unlabelled. Color is jpeg or png, depth is
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,10 +20,15 @@ from numpy.typing import NDArray
 
 from m3l_core.datasets.class_map import ClassMap
 from m3l_core.errors import DatasetError
+from m3l_core.files import lies_below
+from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality, Modality
+from m3l_core.pictures import read_picture
 
 Kind = Literal["color", "depth", "label"]
+ANYWHERE = "--files-anywhere"
+"""The option of commands that read an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ def read_index(
     modalities: Sequence[str] = ("color", "depth"),
     data_set: str = "",
     class_map: ClassMap | None = None,
+    anywhere: bool = False,
 ) -> list[Sample]:
     """Read an index file and check that every file it names is there.
 
@@ -53,13 +59,14 @@ def read_index(
         modalities: what to read of each frame.
         data_set: the name of the set, where there are several.
         class_map: from the classes of the set.
+        anywhere: files may lie outside of the index's folder, or be links that lead out of it: not so in an index
+            from somebody else, which could name any file of this machine.
 
     Raises:
-        DatasetError: the index cannot be read, an entry lacks a field, or a file is missing.
+        DatasetError: the index cannot be read, an entry lacks a field, or a file is missing or lies elsewhere.
     """
-    samples = parse_index(path, modalities, data_set, class_map)
-    files = [file for sample in samples for file in (*sample.images.values(), sample.label) if file is not None]
-    missing = [file for file in files if not file.is_file()]
+    samples = parse_index(path, modalities, data_set, class_map, anywhere)
+    missing = [file for file in _files(samples) if not os.path.isfile(file)]
     if missing:
         raise DatasetError(f"{path} names {len(missing)} files that do not exist, the first is {missing[0]}")
     return samples
@@ -70,30 +77,43 @@ def parse_index(
     modalities: Sequence[str] = ("color", "depth"),
     data_set: str = "",
     class_map: ClassMap | None = None,
+    anywhere: bool = False,
 ) -> list[Sample]:
     """Read an index file as ``read_index`` does, without looking for the files it names.
 
     Raises:
-        DatasetError: the index cannot be read or an entry lacks a field.
+        DatasetError: the index cannot be read, an entry lacks a field, or a file lies elsewhere.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as an index of frames: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise DatasetError(f"{path}: expected a JSON list with at least one frame, got {str(entries)[:40]}")
     samples = [_sample(path, number, entry, modalities) for number, entry in enumerate(entries)]
+    outside = [] if anywhere else [file for file in _files(samples) if not lies_below(file, path.parent)]
+    if outside:
+        raise DatasetError(
+            f"{path} names {len(outside)} files outside of its folder, the first is {str(outside[0])[:300]}: if they "
+            f"are yours, move them below {path.parent}, or give {ANYWHERE}"
+        )
     return [replace(sample, data_set=data_set, class_map=class_map) for sample in samples]
+
+
+def _files(samples: Iterable[Sample]) -> Iterator[Path]:
+    return (file for sample in samples for file in (*sample.images.values(), sample.label) if file is not None)
 
 
 def _sample(path: Path, number: int, entry: Any, modalities: Sequence[str]) -> Sample:
     if not isinstance(entry, dict):
-        raise DatasetError(f"{path}: entry {number} should be a mapping, got {entry!r}")
+        raise DatasetError(f"{path}: entry {number} should be a mapping, got {str(entry)[:200]}")
     recording = entry.get("recording", entry.get("room"))
     files = {field: entry.get(field) for field in (*modalities, "label")}
     mistyped = [field for field, file in files.items() if not (file is None or isinstance(file, str))]
     if recording is None or mistyped or any(name not in entry for name in modalities):
-        raise DatasetError(f"{path}: entry {number} needs {', '.join(modalities)} and recording, got {entry!r}")
+        raise DatasetError(
+            f"{path}: entry {number} needs {', '.join(modalities)} and recording, got {str(entry)[:200]}"
+        )
     images = {name: path.parent / file for name in modalities if (file := files[name]) is not None}
     if not images:
         raise DatasetError(f"{path}: entry {number} has none of {', '.join(modalities)}")
@@ -117,17 +137,16 @@ def read_image(path: Path, kind: Kind) -> NDArray[Any]:
     Raises:
         DatasetError: the file is not an image of that kind.
     """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if kind == "color" else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = read_picture(path, flags)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: expected a {kind} image, found no image: {error}") from error
     if kind == "color":
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is not None:
-            return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    else:
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        wanted = (np.uint8,) if kind == "label" else (np.uint16, np.float32)
-        if pixels is not None and pixels.ndim == 2 and pixels.dtype in wanted:
-            return pixels
-    found = "no image" if pixels is None else f"{pixels.shape} {pixels.dtype}"
-    raise DatasetError(f"{path}: expected a {kind} image, found {found}")
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    if pixels.ndim == 2 and pixels.dtype in ((np.uint8,) if kind == "label" else (np.uint16, np.float32)):
+        return pixels
+    raise DatasetError(f"{path}: expected a {kind} image, found {pixels.shape} {pixels.dtype}")
 
 
 def read_sample(

@@ -13,7 +13,7 @@ import numpy as np
 
 from m3l_core.bundle import BundleDescription, GraphFile, ModelBundle
 from m3l_core.engines.subset_engine import SubsetEngine
-from m3l_core.errors import BundleError, EngineError, MissingPackageError
+from m3l_core.errors import EngineError
 from m3l_core.frames import ModelInput, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto"
         try:
             engine = _load_with_subsets(bundle, candidate, precision, num_threads)
             loaded.append((seconds_per_frame(engine, bundle.description), engine))
-        except (EngineError, MissingPackageError, BundleError) as error:
+        except Exception as error:  # whatever one candidate raises, the others may work
             failures.append(f"{candidate}: {error}")
     if not loaded:
         raise EngineError("no engine can be loaded. " + "; ".join(failures))

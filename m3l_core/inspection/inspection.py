@@ -52,6 +52,7 @@ def inspect_index(
     workers: int = 1,
     advance: Callable[[int], None] = lambda frames: None,
     class_map: ClassMap | None = None,
+    anywhere: bool = False,
 ) -> dict[str, Any]:
     """Read every file that an index names.
 
@@ -61,6 +62,7 @@ def inspect_index(
         workers: processes.
         advance: called with the number of frames that were done since.
         class_map: from the classes of the labels to those of the task.
+        anywhere: whether files may lie outside of the index's folder.
 
     Returns:
         Figures, ready for JSON: ``problems`` has what would stop a training, ``remarks`` what it would suffer from.
@@ -68,7 +70,9 @@ def inspect_index(
     Raises:
         DatasetError: the index itself cannot be read, or an entry lacks a field.
     """
-    samples = parse_index(index, [modality.name for modality in task.modalities], class_map=class_map)
+    samples = parse_index(
+        index, [modality.name for modality in task.modalities], class_map=class_map, anywhere=anywhere
+    )
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     tally = Tally()
     for chunk, part in zip(chunks, in_processes(partial(_tally, task), chunks, workers, chunk=1), strict=True):

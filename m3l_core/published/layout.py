@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import Modality
+from m3l_core.pictures import read_picture
 
 # OpenCV 4.6, which Ubuntu 24.04 has, knows no cv2.utils.logging; later ones know no cv2.setLogLevel.
 _set_log_level: Callable[[int], int] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
@@ -81,12 +82,11 @@ def read_pixels(path: Path, flags: int) -> NDArray[Any]:
     """
     level = _set_log_level(_ERRORS)
     try:
-        pixels = cv2.imread(str(path), flags)
+        return read_picture(path, flags)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as an image: {error}") from error
     finally:
         _set_log_level(level)
-    if pixels is None:
-        raise DatasetError(f"{path} cannot be read as an image")
-    return pixels
 
 
 def read_uint16(path: Path) -> NDArray[np.uint16]:

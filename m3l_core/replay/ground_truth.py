@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from m3l_core.bags.reader import Bag, RecordedMessage, deserialize
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.files import lies_below
+from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE
 from m3l_core.replay.arrival_log import Stamps
 from m3l_core.replay.label_images import LabelFiles, LabelStore
@@ -99,7 +100,7 @@ def _until_damaged(messages: Iterator[RecordedMessage]) -> Iterator[RecordedMess
 
 def _listed(path: Path) -> LabelFiles:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path)
         labels = {int(entry["stamp_ns"]): _label_of(entry) for entry in entries}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(
@@ -108,6 +109,8 @@ def _listed(path: Path) -> LabelFiles:
     files = {stamp_ns: path.parent / label for stamp_ns, label in labels.items() if label is not None}
     if not files:
         raise DatasetError(f"{path} lists {f'{len(labels)} frames, none of them labelled' if labels else 'no frames'}")
+    if outside := [file for file in files.values() if not lies_below(file, path.parent)]:
+        raise DatasetError(f"{path} names label images outside of its folder, the first is {str(outside[0])[:300]}")
     if missing := [file for file in files.values() if not file.is_file()]:
         raise DatasetError(f"{path} lists {len(missing)} frames without a label image, the first is {missing[0]}")
     return LabelFiles(files)

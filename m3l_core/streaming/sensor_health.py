@@ -37,6 +37,8 @@ class HealthThresholds:
     cameras, which have no noise: there a robot that stands still sees the same bytes."""
     size_change_frames: int = 10
     """Frames of another size or encoding are refused until this many in a row agree; 0 = off."""
+    max_megapixels: int = 64
+    """A compressed image that says it has more is not decoded, 1 or more: a few bytes can hold any number."""
 
     def __post_init__(self) -> None:
         limits = {"min_valid_depth": (0, 1), "black_level": (-1, 254), "saturated_share": (0, 1)}
@@ -47,6 +49,8 @@ class HealthThresholds:
             raise ValueError(f"frozen_frames must be 0 (off) or 2 or more, got {self.frozen_frames}")
         if self.size_change_frames < 0:
             raise ValueError(f"size_change_frames must be 0 (off) or more, got {self.size_change_frames}")
+        if self.max_megapixels < 1:
+            raise ValueError(f"max_megapixels must be 1 or more, got {self.max_megapixels}")
 
 
 class SensorHealth:

@@ -55,14 +55,16 @@ class TrainingData:
         return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
-def read_data(recipe: Recipe, folder: Path) -> TrainingData:
+def read_data(recipe: Recipe, folder: Path, anywhere: bool = False) -> TrainingData:
     """Read the lists of every set and draw the recordings that keep their labels.
+
+    Files may lie ``anywhere`` if that is said, as ``read_index`` has it.
 
     Raises:
         DatasetError: a list is unusable, a recording is in training and in validation, or the method has nothing to
             give pseudo labels to.
     """
-    sets = [_read_set(recipe, lists, folder) for lists in recipe.data_sets]
+    sets = [_read_set(recipe, lists, folder, anywhere) for lists in recipe.data_sets]
     labelled, unlabelled, validation = ([sample for each in sets for sample in each[kind]] for kind in range(3))
     if recipe.method.pseudo_labels in ("mean_teacher", "cross") and not unlabelled:
         trained = " and ".join(str(folder / each.root / each.labelled) for each in recipe.data_sets if each.labelled)
@@ -78,13 +80,17 @@ def validation_index(recipe: Recipe, folder: Path) -> Path:
     return next(folder / each.root / each.validation for each in recipe.data_sets if each.validation)
 
 
-def _read_set(recipe: Recipe, lists: DataSet, folder: Path) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def _read_set(
+    recipe: Recipe, lists: DataSet, folder: Path, anywhere: bool
+) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Labelled, unlabelled and validation samples of one set."""
     name = lists.title if len(recipe.data_sets) > 1 else ""
     class_map = None if lists.class_map is None else ClassMap.of(lists.class_map, recipe.labels.names)
 
     def read(index: str | None) -> list[Sample]:
-        return read_index(folder / lists.root / index, recipe.modality_names, name, class_map) if index else []
+        if index is None:
+            return []
+        return read_index(folder / lists.root / index, recipe.modality_names, name, class_map, anywhere)
 
     training, validation = read(lists.labelled), read(lists.validation)
     labelled, unlabelled = split_by_recording(training, lists.label_fraction, lists.label_seed)

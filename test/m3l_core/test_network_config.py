@@ -75,3 +75,20 @@ def test_a_bundle_written_before_an_option_has_its_default() -> None:
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         NetworkConfig.model_validate({"num_classes": 5} | change)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"widths": [32, 64, 160, 256], "depths": [10**9, 2, 2, 2]},
+        {"widths": [2**20, 64, 160, 256], "depths": [2, 2, 2, 2]},
+        {"widths": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "mlp_ratios": [10**9, 4, 4, 4]},
+        {"widths": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "reductions": [10**6, 4, 2, 1]},
+        {"kind": "efficientnet_lite", "group_depths": [1, 2, 2, 10**9, 3, 4, 1]},
+        {"kind": "efficientnet_lite", "expansion": 10**9},
+        {"kind": "efficientnet_lite", "stem_width": 10**9},
+    ],
+)
+def test_a_network_that_no_machine_runs_is_refused(encoder: dict[str, list[int]]) -> None:
+    with pytest.raises(ValidationError, match=r"weights, expected 1e\+09 at most"):
+        NetworkConfig.model_validate({"encoder": encoder, "num_classes": 3})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,27 @@ def test_what_an_export_says_of_a_size_takes_no_memory(index: Path) -> None:
     checker.add(Path("export"), Annotations("a format", None, images))
     with pytest.raises(DatasetError, match=r"export: hall__2.png is of 8000x8000 pixels, .* label the image as it is"):
         checker.finish()
+
+
+def test_a_label_is_not_written_through_a_link_that_leads_out(index: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path.parent / f"{tmp_path.name}_elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "2.png").write_bytes(b"precious")
+    shutil.rmtree(index.parent / "yard/label", ignore_errors=True)
+    (index.parent / "yard/label").symlink_to(elsewhere)
+    samples = read_index(index)
+    finder = FrameFinder.of_index(samples, index.parent)
+    for root in (index.parent, None):
+        checker = LabelChecker(samples, finder, LABELS, overwrite=True, root=root)
+        ids = mask()
+        images = iter([AnnotatedImage("yard__7.png", ids.shape, lambda ids=ids: ids, "export: yard__7.png")])
+        checker.add(Path("export"), Annotations("a format", None, images))
+        if root is None:
+            assert len(checker.finish().labels) == 1
+        else:
+            with pytest.raises(DatasetError, match=r"would lie outside of .*--files-anywhere"):
+                checker.finish()
+    assert (elsewhere / "2.png").read_bytes() == b"precious"
 
 
 def test_a_class_that_annotators_could_not_choose_is_told(index: Path) -> None:

@@ -183,3 +183,54 @@ def test_the_shared_rooms_are_such_a_data_set(shared: Path) -> None:
     assert images["color"].shape == (240, 320, 3)
     assert images["depth"].dtype == np.uint16
     assert set(np.unique(label)) <= {*range(13), 255}
+
+
+def written_index(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = {"color": "color/1.png", "depth": None, "recording": "hall"} | files
+    (folder / "train.json").write_text(json.dumps([entry]))
+    return folder / "train.json"
+
+
+@pytest.mark.parametrize("field", ["color", "label"])
+@pytest.mark.parametrize(
+    "name", ["../1.png", "/etc/hostname", "color/../../1.png", "link/1.png", "linked.png", "round"]
+)
+def test_an_index_names_no_file_outside_of_its_folder(tmp_path: Path, field: str, name: str) -> None:
+    outside = tmp_path / "1.png"
+    outside.touch()
+    index = written_index(tmp_path / "data", **{field: name})
+    (index.parent / "link").symlink_to(tmp_path)
+    (index.parent / "linked.png").symlink_to(outside)
+    (index.parent / "round").symlink_to("round")
+    with pytest.raises(DatasetError, match=r"names 1 files outside of its folder.*--files-anywhere"):
+        parse_index(index)
+    assert len(parse_index(index, anywhere=True)) == 1
+
+
+def test_links_may_lead_to_the_index_and_within_its_folder(tmp_path: Path) -> None:
+    index = written_index(tmp_path / "real", color="link/1.png")
+    (tmp_path / "real/color").mkdir()
+    (tmp_path / "real/color/1.png").touch()
+    (tmp_path / "real/link").symlink_to("color")
+    (tmp_path / "seen").symlink_to("real")
+    assert len(read_index(index)) == len(read_index(tmp_path / "seen/train.json")) == 1
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "x/" * 3000])
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match=r"train\.json names 1 files"):
+        read_index(written_index(tmp_path, color=name))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\xff", "{}", "[]", "[5]"])
+def test_what_is_no_index_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DatasetError, match=r"train\.json"):
+        read_index(tmp_path / "train.json")
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9000, 9000), np.uint8))
+    with pytest.raises(DatasetError, match="9000 x 9000 pixels, more than the 64000000"):
+        read_image(tmp_path / "a.png", "label")

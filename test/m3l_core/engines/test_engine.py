@@ -14,6 +14,7 @@ from support.rooms import write_rooms
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.datasets.folder import read_image
+from m3l_core.engines import engine as engine_module
 from m3l_core.engines.engine import AUTO, ENGINES, Engine, load_engine
 from m3l_core.errors import EngineError
 from m3l_core.frames import Frame, FrameSet, ModelInput
@@ -96,6 +97,24 @@ def test_auto_says_why_it_did_not_take_the_others(
         assert load_engine(bundle, precision="fp32").name == "torch"
     assert "engine auto: torch fp32 " in caplog.text
     assert "; not faster: This needs the Python package 'no_such_package'" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a driver fell over"), ImportError("half a library"), KeyError("GPU")])
+def test_auto_survives_whatever_one_candidate_raises(
+    tiny_bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(bundle: ModelBundle, precision: str, num_threads: int) -> Engine:
+        raise error
+
+    real = engine_module._loader
+    monkeypatch.setattr(engine_module, "AUTO", ("onnxruntime", "torch"))
+    monkeypatch.setattr(engine_module, "_loader", lambda name: fails if name == "onnxruntime" else real(name))
+    caplog.set_level(logging.DEBUG, "m3l_core.engines.engine")
+    assert load_engine(ModelBundle.load(tiny_bundle)).name == "torch"
+    assert f"onnxruntime: {error}" in caplog.text
+    monkeypatch.setattr(engine_module, "_loader", lambda name: fails)
+    with pytest.raises(EngineError, match=r"no engine can be loaded\. onnxruntime: "):
+        load_engine(ModelBundle.load(tiny_bundle))
 
 
 def test_auto_does_without_the_engines_that_need_a_graph(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
