@@ -42,6 +42,7 @@ NEEDS = {
     "privacy": "",
     "weights_file": "",
     "depth_geometry": "cv2 numpy",
+    "json_files": "",
     "streaming": "numpy cv2",
     "parallel": "numpy cv2",
     "fleet": "numpy cv2",
