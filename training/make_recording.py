@@ -2,13 +2,15 @@
 """Write frames of a folder as a ROS 2 recording (MCAP), with the ground truth as a topic where there is one.
 
     python training/make_recording.py rooms/sequences/a m3l_core/data/recordings/rooms_a
+    python training/make_recording.py rooms/sequences/a rooms_a --bundle BUNDLE --class-map recipe.yaml#data.1.class_map
     python training/make_recording.py robot_lab runs/robot_lab --rate 15
     python training/make_recording.py nyuv2/val.json runs/hall --recording val_003 --rate 2
 
 The folder holds frames.json, or an index file is named: as training reads it (color, depth, label and recording of each
 frame), or with the ``name`` of each, whose files are color/NAME.jpg, depth/NAME.png and label/NAME.png. A frame may
 have ``stamp_ns``, else --rate tells how they follow each other, and ``fx``, the focal length in pixels; where it is
-known, there is a camera_info. Images stay compressed as they are, so nothing is lost.
+known, there is a camera_info. Images stay compressed as they are, so nothing is lost. --class-map brings the labels to
+the classes of --bundle.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import number_between, run
+from m3l_core.datasets.class_map import ClassMap, read_mapping
 from m3l_core.datasets.folder import Sample, read_image, read_index
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_folder
@@ -90,8 +94,13 @@ def _named(folder: Path, name: str) -> Sample:
     return Sample(images, folder / "label" / f"{name}.png", folder.name)
 
 
-def write_recording(frames: Sequence[RecordedFrame], output: Path) -> None:
+def write_recording(frames: Sequence[RecordedFrame], output: Path, class_map: ClassMap | None = None) -> None:
     """Write frames as the bag ``output``; a topic of which no frame has anything is left out.
+
+    Args:
+        frames: in the order of their stamps.
+        output: whole or not at all.
+        class_map: of the labels; None: they stay as they are.
 
     Raises:
         DatasetError: a file is missing or not what it should be.
@@ -102,7 +111,7 @@ def write_recording(frames: Sequence[RecordedFrame], output: Path) -> None:
         with _writer(bag) as writer:
             connections: dict[str, Any] = {}
             for frame in frames:
-                for topic, message in _messages(store.types, frame):
+                for topic, message in _messages(store.types, frame, class_map):
                     kind = message.__msgtype__
                     if topic not in connections:
                         connections[topic] = writer.add_connection(topic, kind, typestore=store)
@@ -112,7 +121,7 @@ def write_recording(frames: Sequence[RecordedFrame], output: Path) -> None:
         bag.rmdir()
 
 
-def _messages(types: Any, frame: RecordedFrame) -> Iterator[tuple[str, Any]]:
+def _messages(types: Any, frame: RecordedFrame, class_map: ClassMap | None) -> Iterator[tuple[str, Any]]:
     """Topic and message of everything that a frame has."""
     stamp = types["builtin_interfaces/msg/Time"](sec=frame.stamp_ns // 10**9, nanosec=frame.stamp_ns % 10**9)
     header = types["std_msgs/msg/Header"](stamp=stamp, frame_id=FRAME_ID)
@@ -141,6 +150,7 @@ def _messages(types: Any, frame: RecordedFrame) -> Iterator[tuple[str, Any]]:
         yield "/color/camera_info", _camera_info(types, header, size[0], size[1], frame.fx)
     if label is not None:
         labels = read_image(label, "label")
+        labels = labels if class_map is None else class_map.apply(labels)
         height, width = labels.shape
         truth = types["sensor_msgs/msg/Image"](
             header=header,
@@ -184,9 +194,17 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the bag to write")
     parser.add_argument("--rate", type=number_between(0.01, 1000), help="frames a second, where they have no stamps")
     parser.add_argument("--recording", help="which one, where the index has several")
+    parser.add_argument("--class-map", metavar="FILE[#PART]", help="from the labels' classes to those of --bundle")
+    parser.add_argument("--bundle", type=Path, help="whose classes --class-map names")
     arguments = parser.parse_args()
+    if (arguments.class_map is None) != (arguments.bundle is None):
+        parser.error("--class-map and --bundle go together")
+    class_map = None
+    if arguments.class_map is not None:
+        classes = ModelBundle.load(arguments.bundle).description.labels.names
+        class_map = ClassMap.of(read_mapping(arguments.class_map), classes)
     frames = read_frames(arguments.source, arguments.rate, arguments.recording)
-    write_recording(frames, arguments.output)
+    write_recording(frames, arguments.output, class_map)
     size = sum(file.stat().st_size for file in arguments.output.iterdir()) / 1e6
     print(f"{arguments.output}: {size:.1f} MB")
 

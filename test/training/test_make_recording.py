@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
+from support.bundles import write_onnx_bundle
 from support.rooms import SIZE, draw_room, write_images, write_rooms
 
 from m3l_core.datasets.folder import read_image
@@ -204,3 +205,20 @@ def test_the_command_tells_a_mistake_in_a_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("make_recording: ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "bag").exists()
+
+
+def test_labels_are_brought_to_the_classes_of_a_bundle(sequence: Path, tmp_path: Path) -> None:
+    bundle = write_onnx_bundle(tmp_path / "bundle")  # floor, wall, chair, clutter
+    mapping = {"floor": "wall", "wall": None, "chair": "clutter"}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"data": [{"class_map": mapping}]}))
+    plain, mapped = tmp_path / "plain", tmp_path / "mapped"
+    class_map = f"{tmp_path / 'recipe.yaml'}#data.0.class_map"
+    for done in (run(sequence, plain), run(sequence, mapped, "--class-map", class_map, "--bundle", bundle)):
+        assert done.returncode == 0, done.stderr
+    before, after = read(plain), read(mapped)
+    for (_, truth), (_, brought) in zip(before["/ground_truth/labels"], after["/ground_truth/labels"], strict=True):
+        expected = np.full(256, 255, np.uint8)
+        expected[[0, 2]] = 1, 3
+        np.testing.assert_array_equal(brought.data, expected[truth.data])
+    alone = run(sequence, tmp_path / "alone", "--class-map", class_map)
+    assert alone.returncode == 2 and "go together" in alone.stderr
