@@ -15,86 +15,29 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from m3l_core.bundle_description import BundleDescription as BundleDescription
+from m3l_core.bundle_description import GraphFile as GraphFile
 from m3l_core.errors import BundleError, M3LError
 from m3l_core.files import finish_folder, home_expanded, replacing_folder
-from m3l_core.labels import LabelSet
-from m3l_core.metrics import subset_key, subsets
-from m3l_core.modalities import InputSide, Modalities
-from m3l_core.network_config import NetworkConfig
+from m3l_core.metrics import subset_key
 from m3l_core.weights_file import check_weights
 from m3l_core.yaml_files import read_yaml
 
 DESCRIPTION_FILE = "model.yaml"
 WEIGHTS_FILE = "weights.safetensors"
-GraphFile = Literal["model.onnx", "model.int8.onnx"]
 _WRITTEN_BY: dict[GraphFile, str] = {
     "model.onnx": "training/export_onnx.py",
     "model.int8.onnx": "training/quantize.py",
 }
-
-
-class BundleDescription(BaseModel):
-    """What ``model.yaml`` holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    name: str
-    network: NetworkConfig
-    labels: LabelSet
-    modalities: Modalities
-    input_height: InputSide
-    input_width: InputSide
-    weights_sha256: str = ""
-    graphs: dict[GraphFile, str] = {}
-    """sha256 of each exported graph."""
-    graphs_of_weights: str = ""
-    """sha256 of the weights that the graphs were exported from; the first releases did not write it."""
-    training: dict[str, Any] = {}
-    """Provenance: command, data, seed, iterations, licence of the start weights."""
-    miou: dict[str, float] = {}
-    """Measured mIoU in [0, 1] per subset of the modalities, such as ``color+depth``."""
-    temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """What the logits are divided by with each subset of the modalities, so that confidence is the share of labels
-    that are right; 1 where none is given."""
-    subset_networks: dict[str, str] = {}
-    """Subsets of the modalities that have a network of their own, such as ``color``: a bundle in the folder of that
-    name. Of each, the sha256 of its weights."""
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(H, W) of the network's input."""
-        return self.input_height, self.input_width
-
-    @property
-    def modality_names(self) -> tuple[str, ...]:
-        return tuple(modality.name for modality in self.modalities)
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> BundleDescription:
-        if self.network.num_modalities != len(self.modalities):
-            raise ValueError(
-                f"the network takes {self.network.num_modalities} modalities, {len(self.modalities)} are described"
-            )
-        if self.network.num_classes != len(self.labels):
-            raise ValueError(f"the network has {self.network.num_classes} classes, {len(self.labels)} are named")
-        known = {subset_key(names) for names in subsets(self.modality_names)}
-        for name in ("miou", "temperatures"):
-            if unknown := set(getattr(self, name)) - known:
-                raise ValueError(f"{name} names {sorted(unknown)}; the subsets are {sorted(known)}")
-        smaller = known - {subset_key(self.modality_names)}
-        if unknown := set(self.subset_networks) - smaller:
-            raise ValueError(f"subset_networks names {sorted(unknown)}; the smaller subsets are {sorted(smaller)}")
-        return self
 
 
 class ModelBundle:
@@ -133,6 +76,22 @@ class ModelBundle:
         except (OSError, ValueError) as error:
             raise BundleError(f"{folder / WEIGHTS_FILE} cannot be used: {error}") from error
         return cls(folder, description)
+
+    def alone(self) -> ModelBundle:
+        """The network of all sensors without those of subsets."""
+        return ModelBundle(self.folder, self.description.model_copy(update={"subset_networks": {}}))
+
+    def networks(self) -> list[ModelBundle]:
+        """Each network alone, that of all sensors first.
+
+        Raises:
+            BundleError: that of a subset is missing, damaged, or not for this bundle.
+        """
+        return [self.alone(), *self.subset_bundles().values()]
+
+    def streams_of(self, network: ModelBundle) -> tuple[int, ...]:
+        """The places that the modalities of a subset's network have among this bundle's."""
+        return tuple(map(self.description.modality_names.index, network.description.modality_names))
 
     def subset_bundles(self) -> dict[str, ModelBundle]:
         """The bundles of the subset networks, by subset.

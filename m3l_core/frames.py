@@ -63,6 +63,11 @@ class ModelInput:
         """The same images, with the modalities of ``subset`` present alone; ``modalities`` names all M in order."""
         return ModelInput(self.images, np.array([[name in subset for name in modalities]]))
 
+    def of_streams(self, streams: Sequence[int]) -> ModelInput:
+        """The images of some of the modalities alone, given by their places."""
+        chosen = list(streams)
+        return ModelInput(self.images[:, chosen], self.present[:, chosen])
+
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:

@@ -28,7 +28,7 @@ FLOORS = (
         "depth_geometry",
     ),
     ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
-    ("bundle", "bags", "fleet"),
+    ("bundle", "bundle_description", "bags", "fleet"),
     ("datasets", "registration"),
     ("model", "published", "inspection"),
     ("engines", "trainer", "extraction"),

@@ -50,6 +50,7 @@ NEEDS = {
     "false_color": "numpy cv2 pydantic",
     "overlay": "numpy cv2 pydantic",
     "reporting": "yaml safetensors",
+    "bundle_description": "numpy yaml pydantic",
     "bundle": "numpy yaml pydantic safetensors",
     "bags": "numpy cv2 rosbags",
     "registration": "numpy cv2 rosbags",

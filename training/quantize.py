@@ -33,7 +33,12 @@ _Item = TypeVar("_Item")
 
 def main() -> None:
     arguments = parse_arguments()
-    bundle = ModelBundle.load(arguments.bundle)
+    for network in ModelBundle.load(arguments.bundle).networks():
+        quantize_network(network, arguments)
+
+
+def quantize_network(bundle: ModelBundle, arguments: argparse.Namespace) -> None:
+    """Calibrate, measure, and write the graph if it loses little."""
     described = bundle.description
     engine = load_engine(bundle, arguments.engine, "fp32")
     listed = read_index(arguments.validation, described.modality_names, anywhere=arguments.files_anywhere)
@@ -44,7 +49,7 @@ def main() -> None:
     content = quantize(bundle, progress(frames, "calibration"))
     of_float = subset_miou(engine, described, progress(samples, "float"))
     with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
-        int8 = load_engine(trial, arguments.engine, "int8")
+        int8 = load_engine(trial.alone(), arguments.engine, "int8")
         comparison = Comparison(of_float, subset_miou(int8, described, progress(samples, "int8")))
     title = (
         f"{described.name}, {engine.name}, {len(samples)} of {len(labelled)} frames of {arguments.validation.name}, "

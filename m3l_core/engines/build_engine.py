@@ -39,8 +39,9 @@ def _main() -> None:
     bundle = ModelBundle.load(arguments.bundle)
     options = build_options(arguments, bundle)
     require_packages()
-    built = build_into_cache(bundle, arguments.precision, options, arguments.force)
-    print(f"{built.report}\n{engine_folder() / built.facts.key}")
+    for network in bundle.networks():
+        built = build_into_cache(network, arguments.precision, options, arguments.force)
+        print(f"{built.report}\n{engine_folder() / built.facts.key}")
 
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:

@@ -87,9 +87,8 @@ def _load_with_subsets(bundle: ModelBundle, name: str, precision: str, num_threa
     """The engine of a bundle's network, with those of its subset networks at the same precision."""
     load = _loader(name)
     full = load(bundle, precision, num_threads)
-    names = bundle.description.modality_names
     of_subsets = {
-        tuple(map(names.index, subset.description.modality_names)): load(subset, full.precision, num_threads)
+        bundle.streams_of(subset): load(subset, full.precision, num_threads)
         for subset in bundle.subset_bundles().values()
     }
     return SubsetEngine(full, of_subsets) if of_subsets else full

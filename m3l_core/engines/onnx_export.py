@@ -78,10 +78,8 @@ def export_onnx(bundle: ModelBundle, frames: Sequence[ModelInput]) -> ModelBundl
     content: bytes = model.SerializeToString(deterministic=True)
     with bundle.with_trial_graph(content) as trial:
         _compare(trial, frames)
-    names = bundle.description.modality_names
     for subset in bundle.subset_bundles().values():
-        streams = [names.index(name) for name in subset.description.modality_names]
-        export_onnx(subset, [ModelInput(frame.images[:, streams], frame.present[:, streams]) for frame in frames])
+        export_onnx(subset, [frame.of_streams(bundle.streams_of(subset)) for frame in frames])
     return bundle.add_graph(content)
 
 

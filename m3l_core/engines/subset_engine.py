@@ -31,5 +31,4 @@ class SubsetEngine:
         engine = self._of_subsets.get(streams)
         if engine is None:
             return self._full.infer(model_input, size)
-        chosen = list(streams)
-        return engine.infer(ModelInput(model_input.images[:, chosen], model_input.present[:, chosen]), size)
+        return engine.infer(model_input.of_streams(streams), size)
