@@ -21,9 +21,11 @@ from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import add_files_anywhere, positive, run
+from m3l_core.datasets.class_map import read_mapping
 from m3l_core.datasets.folder import evenly_spread, read_index
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
+from m3l_core.evaluation.evaluated_classes import EvaluatedClasses
 from m3l_core.evaluation.robustness import labelled_samples
 from m3l_core.quantization.check import INT8_GRAPH, Comparison, accept, subset_miou
 from m3l_core.quantization.quantization import quantize
@@ -41,16 +43,18 @@ def quantize_network(bundle: ModelBundle, arguments: argparse.Namespace) -> None
     """Calibrate, measure, and write the graph if it loses little."""
     described = bundle.description
     engine = load_engine(bundle, arguments.engine, "fp32")
+    mapping = None if arguments.class_map is None else read_mapping(arguments.class_map)
+    classes = EvaluatedClasses.mapped(described.labels, mapping)
     listed = read_index(arguments.validation, described.modality_names, anywhere=arguments.files_anywhere)
     labelled = labelled_samples(listed, arguments.validation)
     samples = evenly_spread(labelled, arguments.limit)
     frames = read_model_inputs(arguments.frames, described, arguments.calibration)
 
     content = quantize(bundle, progress(frames, "calibration"))
-    of_float = subset_miou(engine, described, progress(samples, "float"))
+    of_float = subset_miou(engine, described, progress(samples, "float"), classes)
     with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
         int8 = load_engine(trial.alone(), arguments.engine, "int8")
-        comparison = Comparison(of_float, subset_miou(int8, described, progress(samples, "int8")))
+        comparison = Comparison(of_float, subset_miou(int8, described, progress(samples, "int8"), classes))
     title = (
         f"{described.name}, {engine.name}, {len(samples)} of {len(labelled)} frames of {arguments.validation.name}, "
         f"calibrated on {len(frames)} of {arguments.frames.name}"
@@ -70,6 +74,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=Path, required=True, help="bag or index file to take the ranges from")
     parser.add_argument("--validation", type=Path, required=True, help="index file of labelled frames")
     parser.add_argument("--calibration", type=positive, default=32, metavar="N", help="take N of the frames (32)")
+    parser.add_argument(
+        "--class-map",
+        metavar="FILE[#KEY]",
+        help="JSON or YAML file, or a part of it, that maps each class of the labels to one of the bundle's or null",
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="measure N labelled frames, evenly spread")
     parser.add_argument("--engine", default="openvino", choices=("openvino", "onnxruntime"), help="that measures")
     add_files_anywhere(parser)

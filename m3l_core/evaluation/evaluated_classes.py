@@ -22,7 +22,10 @@ class EvaluatedClasses:
 
     @classmethod
     def mapped(
-        cls, bundle: LabelSet, of_labels: dict[str, str | None] | None, of_bundle: dict[str, str | None] | None
+        cls,
+        bundle: LabelSet,
+        of_labels: dict[str, str | None] | None = None,
+        of_bundle: dict[str, str | None] | None = None,
     ) -> EvaluatedClasses:
         """Read the class maps of the ground truth and of the bundle, where there are any.
 

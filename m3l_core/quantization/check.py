@@ -13,6 +13,7 @@ from m3l_core.datasets.folder import Sample
 from m3l_core.engines.engine import Engine
 from m3l_core.errors import DatasetError, EngineError
 from m3l_core.evaluation.conditions import standard_conditions
+from m3l_core.evaluation.evaluated_classes import EvaluatedClasses
 from m3l_core.evaluation.robustness import RobustnessEvaluator
 
 MOST_LOST = 0.01
@@ -54,15 +55,20 @@ class Comparison:
         return table
 
 
-def subset_miou(engine: Engine, description: BundleDescription, samples: Iterable[Sample]) -> dict[str, float]:
-    """An engine's mIoU in [0, 1] for every subset of the modalities.
+def subset_miou(
+    engine: Engine,
+    description: BundleDescription,
+    samples: Iterable[Sample],
+    classes: EvaluatedClasses | None = None,
+) -> dict[str, float]:
+    """An engine's mIoU in [0, 1] for every subset of the modalities; ``classes``: where the labels have others.
 
     Raises:
         DatasetError: a sample cannot be read, or no sample tells anything of a subset.
         EngineError: the engine cannot run the bundle's input.
     """
     conditions = standard_conditions(description.modality_names, ("subsets",))
-    result = RobustnessEvaluator(engine, description).measure(samples, conditions)
+    result = RobustnessEvaluator(engine, description, classes=classes).measure(samples, conditions)
     miou = {subset: score.confusion.mean_iou() for subset, score in result.of_subsets().items()}
     if unknown := [subset for subset, value in miou.items() if not np.isfinite(value)]:
         raise DatasetError(

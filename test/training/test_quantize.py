@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from support.rooms import SIZE, write_images, write_rooms
@@ -62,6 +63,22 @@ def test_from_a_bundle_to_a_table_and_a_graph(quantize: Quantize, bundle: Path, 
     assert "Traceback" not in done.stderr
     assert "pre-processing" not in done.stderr
     assert ModelBundle.load(bundle).graph("model.int8.onnx").is_file()
+
+
+def test_labels_with_other_classes_are_measured_by_a_class_map(quantize: Quantize, bundle: Path, data: Path) -> None:
+    own = ModelBundle.load(bundle).description.labels.names
+    (data / "map.json").write_text(json.dumps({"side": own[0], "ground": own[1], "seat": None, "other": own[1]}))
+    for path in (data / "label").iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(label == 0, 40, label))
+    lists = ("--frames", data / "train.json", "--validation", data / "val.json", "--engine", "onnxruntime")
+    done = quantize(bundle, *lists)
+    assert "has the class id 40, but there are 4 classes" in done.stderr.replace("\n", " ")
+    for path in (data / "label").iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(label == 40, 3, label))
+    done = quantize(bundle, *lists, "--class-map", data / "map.json")
+    assert "sensors present" in done.stdout, done.stderr
 
 
 def test_a_graph_that_loses_too_much_is_shown_and_refused(quantize: Quantize, bundle: Path, data: Path) -> None:
