@@ -44,7 +44,8 @@ def new_networks(
     networks = [LinearFusionSegFormer(config, recipe.drop_path, recipe.head_dropout).train() for _ in range(count)]
     own_classifiers = [deepcopy(network.head.classify.state_dict()) for network in networks]
     for network, own_classifier in zip(networks, own_classifiers, strict=True):
-        start = load_start_weights(network, recipe.start_weights)
+        # Of a subset's network only the terms are asked for: they bind it through the full one.
+        start = load_start_weights(network if full is None else deepcopy(full), recipe.start_weights)
         if full is not None:
             network.load_state_dict(full.state_of(recipe.network_streams))
         network.alpha.requires_grad_(not equal)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.networks import TINY_EFFICIENTNET
 from support.rooms import METHODS, SEVERAL_SETS, read_rooms, recipe, training_data
 from torch import nn
 
@@ -26,6 +27,11 @@ CASES: dict[str, dict[str, Any]] = {
     "everything": {"method": METHODS["everything"]},
     "everything, without the missing streams": {"method": METHODS["everything"], "missing": "no_stream"},
     "cross": {"method": METHODS["cross"] | {"modality_dropout": {}}},
+    "EfficientNet, without the missing streams": {
+        "method": METHODS["everything"],
+        "missing": "no_stream",
+        "encoder": TINY_EFFICIENTNET.model_dump(),
+    },
     "several sets": {"method": METHODS["mean teacher"], "data": SEVERAL_SETS},
 }
 PARTS = (3, 5)

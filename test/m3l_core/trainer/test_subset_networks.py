@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from support.bundles import write_bundle
 from support.networks import TINY_EFFICIENTNET, tiny_network
 from support.rooms import recipe, training_data
 
+from m3l_core.bundle import ModelBundle
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import RecipeError
 from m3l_core.model.network import LinearFusionSegFormer
+from m3l_core.trainer.optimization import new_networks
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.trainer import Trainer
 
@@ -154,3 +157,18 @@ def test_a_student_of_one_sensor_can_also_learn_by_itself(rooms: Rooms, tmp_path
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         with_subsets(**changes)
+
+
+def test_start_weights_of_the_full_network_are_told_of_its_subsets_too(tmp_path: Path) -> None:
+    described = ModelBundle.load(write_bundle(tmp_path / "start", seed=4)).description
+    whole = with_subsets(
+        encoder=described.network.encoder.model_dump(),
+        head_width=described.network.head_width,
+        labels=described.labels.model_dump(),
+        start_weights=str(tmp_path / "start"),
+    )
+    [full], start = new_networks(whole)
+    [network], of_subset = new_networks(whole.of_subset(("depth",)), full)
+    assert of_subset == start and start.source == "bundle tiny"
+    for name, value in full.state_of([1]).items():
+        torch.testing.assert_close(network.state_dict()[name], value)
