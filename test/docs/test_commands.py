@@ -128,6 +128,11 @@ COMMANDS: dict[str, Run | str] = {
     ".venv/bin/m3l_replay BAG... --bundle runs/mine/bundle --scenario emm intermittent degraded "
     "--output runs/replay": Run("openvino " + EXPORTED, add="--engine openvino", replace=BAGS),
     "ros2 launch m3l_ros segment.launch.py bundle:=$PWD/runs/mine/bundle": ROS,
+    PYTHON + "training/make_recording.py robot_lab runs/robot_lab --rate 15": (
+        "needs frames of a robot; test/training/test_make_recording.py runs it on drawn ones"
+    ),
+    ".venv/bin/m3l_replay runs/robot_lab --bundle runs/mine/bundle --scenario none no_color no_depth intermittent degraded "
+    "--output runs/replay": "needs frames of a robot; README's replay is the same",
     PYTHON + "training/experiments/depth_holes.py robot_lab/frames.json nyuv2/train.json": (
         "needs frames of a robot and NYU Depth v2; test/training/experiments/test_depth_holes.py runs it on less"
     ),
