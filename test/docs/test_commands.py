@@ -131,8 +131,8 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "training/make_recording.py robot_lab runs/robot_lab --rate 15": (
         "needs frames of a robot; test/training/test_make_recording.py runs it on drawn ones"
     ),
-    ".venv/bin/m3l_replay runs/robot_lab --bundle runs/mine/bundle --scenario none no_color no_depth intermittent degraded "
-    "--output runs/replay": "needs frames of a robot; README's replay is the same",
+    ".venv/bin/m3l_replay runs/robot_lab --bundle runs/mine/bundle --scenario none no_color no_depth intermittent "
+    "degraded --output runs/replay": "needs frames of a robot; README's replay is the same",
     PYTHON + "training/experiments/depth_holes.py robot_lab/frames.json nyuv2/train.json": (
         "needs frames of a robot and NYU Depth v2; test/training/experiments/test_depth_holes.py runs it on less"
     ),
