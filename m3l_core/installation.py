@@ -22,5 +22,7 @@ def command(name: str) -> str:
 def install_command(extra: str = "") -> str:
     """What installs the packages that this one needs, and those of an extra of setup.py."""
     if in_workspace():
+        if extra == "ros":
+            return "source /opt/ros/$ROS_DISTRO/setup.bash"
         return " ".join(["ros2 run m3l_ros install_packages", *([extra] if extra else [])])
     return f"pip install 'm3l_ros[{extra}]'" if extra else "pip install m3l_ros"

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.python_path import python_path
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "test").rglob("test_*.py"))
@@ -55,7 +56,7 @@ def test_without_torch_and_ros_the_rest_runs_and_the_counts_are_those_of_the_tes
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "importing", "-p", "no:cacheprovider", "-rs", *map(str, paths)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": python_path(tmp_path)},
         capture_output=True,
         text=True,
         timeout=100,

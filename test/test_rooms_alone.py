@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.python_path import python_path
 
 ROOT = Path(__file__).parents[1]
 
@@ -89,7 +90,7 @@ def imported_with(packages: set[str], name: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, name, *sorted(PACKAGES - packages)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ import yaml
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from support.markdown import PAGES, ROOT, blocks, commands, inline_commands, place
 from support.needs import require_modules
+from support.python_path import python_path
 
 from m3l_core.bundle import DESCRIPTION_FILE
 from m3l_core.shipped import shipped_bundle, shipped_recording
@@ -219,7 +220,7 @@ def test_commands_run_in_the_order_of_the_page(part: str, folder: Path, tiny_bun
         pytest.skip("needs this package installed in the environment that runs the tests: scripts/setup_env")
     if not (folder / "tiny").exists():
         shutil.copytree(tiny_bundle, folder / "tiny")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    environment = os.environ | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     for command in PARTS[part]:
         how = COMMANDS[command]
         if isinstance(how, str):

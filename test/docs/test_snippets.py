@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 from support.dds_domain import own_domain
+from support.python_path import python_path
 
 ROOT = Path(__file__).parents[2]
 SNIPPETS = ROOT / "docs" / "snippets"
@@ -18,7 +19,7 @@ SNIPPETS = ROOT / "docs" / "snippets"
 
 def run(name: str, folder: Path) -> list[str]:
     command = [sys.executable, SNIPPETS / name]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": python_path()}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -59,7 +60,7 @@ def test_a_node_hears_that_depth_is_missing(tmp_path: Path) -> None:
         environment = os.environ | {
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+            "PYTHONPATH": python_path(),
         }
         command = [sys.executable, SNIPPETS / "synchronizer_filter.py"]
         listener = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)

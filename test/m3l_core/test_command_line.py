@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.python_path import python_path
 
 from m3l_core.command_line import number_between, positive, whole_number
 
@@ -42,7 +43,7 @@ run(main)
 )
 def test_whatever_ends_a_command_it_closes_what_is_open(tmp_path: Path, what: str, status: int, told: str) -> None:
     (tmp_path / "work.py").write_text(SCRIPT)
-    command, environment = [sys.executable, "work.py", what], {"PYTHONPATH": str(ROOT)}
+    command, environment = [sys.executable, "work.py", what], {"PYTHONPATH": python_path()}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status, "closed\n", told)
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from m3l_core import errors
 from m3l_core.errors import M3LError, MissingPackageError, require
+from m3l_core.installation import install_command
 
 
 def test_a_package_that_is_there_is_imported() -> None:
@@ -14,7 +16,9 @@ def test_a_package_that_is_there_is_imported() -> None:
 
 
 def test_a_missing_package_names_the_extra_that_brings_it() -> None:
-    with pytest.raises(MissingPackageError, match=r"'no_such_package'.*pip install 'm3l_ros\[train\]'") as caught:
+    with pytest.raises(
+        MissingPackageError, match=rf"'no_such_package'.*{re.escape(install_command('train'))}"
+    ) as caught:
         require("no_such_package", "train")
     assert isinstance(caught.value.__cause__, ImportError)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from support.python_path import python_path
 
 from m3l_core import files
 from m3l_core.errors import M3LError
@@ -143,7 +144,7 @@ with {context}(Path(sys.argv[1])) as temporary:
 def killed(context: str, write: str, path: Path, after: int) -> bool:
     """Whether the process was killed before it had done so many operations on files, and one more."""
     script = KILLED.format(context=context, write=write)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", script, str(path), str(after)]
     return subprocess.run(command, env=environment, check=False, timeout=60).returncode == -9
 

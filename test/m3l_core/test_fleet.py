@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,12 +17,14 @@ import pytest
 from rosbags.rosbag2 import CompressionMode
 from support.bags import LABEL, break_chunk, frames, write_bag
 from support.fleet_work import mishap, wait_in_turn, work_on
+from support.python_path import python_path
 from support.replays import InstantSegmenter, describe, labelled_frames
 
 from m3l_core.errors import DatasetError, MissingPackageError
 from m3l_core.extraction.stored_bags import extract_stored_bag
 from m3l_core.extraction.task import ExtractionSettings
 from m3l_core.fleet import on_ray, spread
+from m3l_core.installation import install_command
 from m3l_core.replay import command
 from m3l_core.replay.bags import BagTask
 from m3l_core.replay.faults.scenario import load_scenarios
@@ -41,7 +43,7 @@ def cluster() -> Iterator[str]:
     """Address of a Ray with two cores."""
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'm3l_ros[fleet]'")
     environment = {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test")]),
+        "PYTHONPATH": python_path(ROOT / "test"),
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "disabled",
@@ -112,7 +114,7 @@ def test_ray_is_imported_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPa
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "set()\n", done.stderr
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'm3l_ros\[fleet\]'"):
+    with pytest.raises(MissingPackageError, match=re.escape(install_command("fleet"))):
         list(on_ray(str, [1], "auto"))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.needs import require_modules
+from support.python_path import python_path
 
 ROOT = Path(__file__).parents[2]
 # In the process itself: what goes beyond this machine by Python's sockets.
@@ -55,7 +56,7 @@ def test_nothing_is_told_to_anybody(tmp_path: Path, package: str) -> None:
     if shutil.which("strace") and subprocess.run([*strace, "true"], check=False, capture_output=True).returncode == 0:
         command = [*strace, *command]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "RAY_"))}
-    environment = {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**kept, "HOME": str(home), "PYTHONPATH": python_path(), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert "TOLD" not in done.stderr
@@ -67,5 +68,5 @@ def test_nothing_is_told_to_anybody(tmp_path: Path, package: str) -> None:
 def test_what_would_tell_can_be_imported_by_others() -> None:
     require_modules("openvino")
     code = "from m3l_core.errors import require; require('openvino', ''); import openvino_telemetry"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from m3l_core.installation import install_command
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,7 +18,7 @@ def test_without_rclpy_a_command_names_the_extra(command: str) -> None:
     blocked = f"import sys; sys.modules['rclpy'] = None; from m3l_ros.commands import {command}; {command}()"
     ended = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert ended.returncode == 1
-    assert "pip install 'm3l_ros[ros]'" in ended.stderr and "Traceback" not in ended.stderr
+    assert install_command("ros") in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(("argument", "status"), [("--live", 1), ("--help", 0)])
@@ -25,5 +27,5 @@ def test_without_rclpy_only_a_live_replay_names_the_extra(argument: str, status:
     command = [sys.executable, "-c", blocked, "kitchen", argument]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert ended.returncode == status
-    assert ("pip install 'm3l_ros[ros]'" in ended.stderr) == (status == 1)
+    assert (install_command("ros") in ended.stderr) == (status == 1)
     assert "Traceback" not in ended.stderr

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.dds_domain import own_domain
 from support.driver import Driver
+from support.python_path import python_path
 from support.rig import CALM, ROOT, NodeProcess
 
 pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
@@ -149,7 +150,7 @@ def test_what_it_cannot_start_with_is_the_last_line(tmp_path: Path, option: str,
         done = subprocess.run(
             [sys.executable, ROOT / "scripts" / "segment_node", "--ros-args", option, text],
             cwd=tmp_path,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain_id), "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain_id), "PYTHONPATH": python_path()},
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,

@@ -22,6 +22,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from support.dds_domain import own_domain
 from support.driver import Driver
+from support.python_path import python_path
 
 from m3l_core.engines.engine import Engine, load_engine
 from m3l_ros.segment_node import SegmentNode
@@ -136,7 +137,7 @@ class NodeProcess:
         environment = {
             **os.environ,
             "ROS_DOMAIN_ID": str(domain_id),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": python_path(),
         }
         with self._log.open("w") as log:
             self.process = subprocess.Popen(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from support.published import write
+from support.python_path import python_path
 from support.rooms import RECIPE, SEVERAL_SETS, SIZE, write_recipe, write_rooms, write_several_sets
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ def check(tmp_path: Path) -> Check:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "training" / "check_dataset.py"), *map(str, arguments), "--workers", "1"]
-        environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.python_path import python_path
 from support.rooms import write_rooms
 
 from m3l_core.bundle import ModelBundle
@@ -25,7 +26,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "training" / "evaluate.py"), *map(str, arguments)]
-        environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -22,6 +22,7 @@ from support.bags import (
     stamps,
     write_bag,
 )
+from support.python_path import python_path
 from support.two_cameras import rig_recording
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run training/extract_bag.py from another folder than the repository's."""
     command = [sys.executable, str(ROOT / "training" / "extract_bag.py"), *map(str, arguments)]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -182,7 +183,7 @@ def test_what_came_before_a_damage_is_told_as_well(bags: Path, tmp_path: Path) -
 def test_a_full_disk_loses_nothing(bags: Path, tmp_path: Path) -> None:
     """No file may be larger than 2 kB: the pictures, noise of 32x24 pixels, are not, their index is."""
     command = f"ulimit -f 2; exec {sys.executable} {ROOT / 'training/extract_bag.py'} bags/kitchen --output data"
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.published import write_stanford
+from support.python_path import python_path
 
 ROOT = Path(__file__).parents[2]
 Import = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -22,7 +23,7 @@ def import_dataset(tmp_path: Path) -> Import:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "training" / "import_dataset.py"), *map(str, arguments)]
-        environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from support.python_path import python_path
 from support.rooms import RECIPE, SIZE, draw_room, write_images, write_rooms
 
 from m3l_core.datasets.folder import read_index, read_sample
@@ -28,7 +29,7 @@ def run(tmp_path: Path) -> Run:
 
     def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "training" / f"{script}.py"), *map(str, arguments)]
-        environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "140"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "140"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.python_path import python_path
 from support.rooms import draw_room, write_images
 
 from m3l_core.datasets.folder import read_index, read_sample
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run training/index_folder.py from another folder than the repository's."""
     command = [sys.executable, str(ROOT / "training" / "index_folder.py"), *map(str, arguments)]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

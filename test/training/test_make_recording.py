@@ -16,6 +16,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 from support.bundles import write_onnx_bundle
+from support.python_path import python_path
 from support.rooms import SIZE, draw_room, write_images, write_rooms
 
 from m3l_core.datasets.folder import read_image
@@ -189,7 +190,7 @@ def test_what_the_frames_do_not_tell_is_asked_for(tmp_path: Path, arguments: tup
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT)}
+    environment = {"PATH": "", "PYTHONPATH": python_path()}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

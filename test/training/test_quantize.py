@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.python_path import python_path
 from support.rooms import SIZE, write_images, write_rooms
 
 from m3l_core.bundle import ModelBundle
@@ -30,7 +31,7 @@ def quantize(tmp_path: Path) -> Quantize:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "training" / "quantize.py"), *map(str, arguments)]
-        environment = {"PATH": "", "PYTHONPATH": f"{hidden}:{ROOT}", "OMP_NUM_THREADS": "1"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(hidden), "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

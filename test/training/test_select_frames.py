@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.bundles import CLASSES
+from support.python_path import python_path
 from support.rooms import RECIPE, write_rooms
 
 from m3l_core.annotation.manifest import read_selection
@@ -25,7 +26,7 @@ def select(tmp_path: Path) -> Select:
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "training" / "select_frames.py"), *map(str, arguments)]
-        environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.python_path import python_path
 from support.rooms import METHODS, RECIPE, write_recipe, write_rooms
 
 from m3l_core.bundle import ModelBundle
@@ -23,7 +24,7 @@ from m3l_core.trainer.recipe import load_recipe
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "training" / "train.py")
 # A script finds m3l_core where it is installed; here it is the working tree's.
-ENVIRONMENT = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+ENVIRONMENT = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 ENVIRONMENT["CUDA_VISIBLE_DEVICES"] = ""
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]

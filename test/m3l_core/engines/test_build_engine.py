@@ -19,6 +19,7 @@ from m3l_core.engines.label_sizes import LabelSizes
 from m3l_core.engines.onnx_typing import typed
 from m3l_core.engines.tensorrt_builder import BuildOptions
 from m3l_core.errors import BundleError, EngineError
+from m3l_core.installation import install_command
 
 pytestmark = pytest.mark.needs("onnxruntime")
 ROOT = Path(__file__).parents[3]
@@ -200,4 +201,4 @@ def test_without_tensorrt_the_command_names_the_extra(
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(SystemExit):
         command(monkeypatch, str(bundle.folder))
-    assert "pip install 'm3l_ros[tensorrt]'" in capsys.readouterr().err
+    assert install_command("tensorrt") in capsys.readouterr().err

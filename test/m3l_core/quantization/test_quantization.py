@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import BundleError, DatasetError, EngineError, MissingPackageError
 from m3l_core.frames import ModelInput
+from m3l_core.installation import install_command
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.quantization.check import INT8_GRAPH, MOST_LOST, Comparison, accept, subset_miou
 from m3l_core.quantization.quantization import quantize
@@ -199,5 +201,5 @@ def test_a_missing_package_names_the_extra(
     bundle: ModelBundle, frames: list[ModelInput], monkeypatch: pytest.MonkeyPatch, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingPackageError, match=rf"'{module}'.*pip install 'm3l_ros\[{extra}\]'"):
+    with pytest.raises(MissingPackageError, match=rf"'{module}'.*{re.escape(install_command(extra))}"):
         quantize(bundle, frames)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.python_path import python_path
 
 from m3l_core.errors import MissingPackageError
 from m3l_core.streaming import color_conversion
@@ -54,7 +55,7 @@ def chosen(folder: Path, bridge: str, *options: str) -> str:
     (folder / "cv_bridge.py").write_text(HEAD + BRIDGES[bridge])
     done = subprocess.run(
         [sys.executable, "-c", REPORT, *options],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
+        env={**os.environ, "PYTHONPATH": python_path(folder)},
         capture_output=True,
         text=True,
         timeout=100,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.python_path import python_path
 from support.rooms import write_rooms, write_several_sets
 from support.two_ranks import CASES, PARTS, WatchedTrainer, case_data, case_recipe, norm_case, normed
 
@@ -45,7 +45,7 @@ def found(rooms_folder: Path, output: Path) -> Found:
     """What each rank found."""
     command = [sys.executable, str(ROOT / "test" / "support" / "two_ranks.py"), str(rooms_folder), str(output)]
     shared = {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test"), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": python_path(ROOT / "test"),
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
         "CUDA_VISIBLE_DEVICES": "",

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import pytest
 from support.dds_domain import own_domain, processes_of
+from support.python_path import python_path
 
 pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds, pytest.mark.slow]
 ROOT = Path(__file__).parents[3]
@@ -33,7 +34,7 @@ def start_demo(domain: int, output: Path, *options: str) -> subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": python_path()},
         cwd=output.parent,
         start_new_session=True,
     )

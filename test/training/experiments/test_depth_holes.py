@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.python_path import python_path
 from support.rooms import write_rooms
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +51,7 @@ def test_the_command_sets_a_sensor_beside_the_model(tmp_path: Path) -> None:
     for path in (whole / "depth").iterdir():
         cv2.imwrite(str(path), cv2.medianBlur(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 5))
     command = [sys.executable, str(SCRIPT), str(holed / "val.json"), str(whole / "val.json"), "--strength", "0.5"]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "holed, as it is" in done.stdout

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.python_path import python_path
 
 from m3l_core.trainer.recipe import load_recipe
 
@@ -21,7 +22,7 @@ RECORDED_HEIGHT = 240
 )
 def test_options_that_cannot_be_are_refused(tmp_path: Path, option: str, value: str, reason: str) -> None:
     command = [sys.executable, str(EXPERIMENTS / "rooms.py"), "--data", "rooms", option, value]
-    environment = {"PATH": "", "PYTHONPATH": str(ROOT)}
+    environment = {"PATH": "", "PYTHONPATH": python_path()}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert reason in done.stderr

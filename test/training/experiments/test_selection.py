@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.python_path import python_path
 from support.rooms import write_rooms
 
 from m3l_core.bundle import BundleDescription, save_bundle
@@ -47,7 +48,7 @@ def test_a_run_is_measured_once(tmp_path: Path) -> None:
 
     def run() -> list[str]:
         command = [sys.executable, str(script), *options, "--jobs", "1", "--only", name]
-        environment = {"PATH": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from functools import partial
@@ -31,6 +32,7 @@ from support.replays import InstantSegmenter, describe, replay_into
 from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError, MissingPackageError
+from m3l_core.installation import install_command
 from m3l_core.replay.recordings.rerun_recording import CLOCK, STAMP, rerun_recording
 from m3l_core.replay.recordings.sinks import RunInfo
 
@@ -166,5 +168,5 @@ def test_without_the_package_it_is_told_what_to_install(
     kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'm3l_ros\[rerun\]'"):
+    with pytest.raises(MissingPackageError, match=re.escape(install_command("rerun"))):
         replay_into(partial(rerun_recording, tmp_path), kitchen)

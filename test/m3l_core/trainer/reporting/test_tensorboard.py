@@ -13,6 +13,7 @@ import pytest
 from support.rooms import SIZE, recipe, write_rooms
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from m3l_core.installation import install_command
 from m3l_core.trainer.data import read_data
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.reporting.tensorboard import TensorBoardMonitor, tensorboard_monitors
@@ -128,7 +129,7 @@ def test_without_tensorboard_a_line_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     assert tensorboard_monitors(tmp_path) == ()
-    assert "pip install 'm3l_ros[train]'" in caplog.text
+    assert install_command("train") in caplog.text
     assert list(tmp_path.iterdir()) == []
 
 
