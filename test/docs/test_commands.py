@@ -33,7 +33,7 @@ class Run:
     """Placeholders of the page -> what lies in the folder where it is run."""
 
 
-ROS = "needs a ROS 2 installation; test/launch/test_segment_launch.py reads the launch file"
+ROS = "needs a ROS 2 installation; test/test_workspace.py and test/launch/test_segment_launch.py run it"
 RUNS_THIS = "runs this test itself"
 HOURS = "trains for hours; test/training/experiments/{} runs it on less"
 FLEET = "needs several machines and an object store; test/m3l_core/replay/test_command.py runs it on one machine"
@@ -65,6 +65,11 @@ COMMANDS: dict[str, Run | str] = {
     REPLAY + "--label-topic /ground_truth/labels --scenario none no_color no_depth intermittent degraded "
     "--output runs/replay": Run("openvino", add="--engine openvino"),
     "scripts/test": RUNS_THIS,
+    # docs/install.md
+    ".venv/bin/m3l_segment_node --ros-args -p autostart:=true": "test/m3l_ros/test_node_process.py starts the node so",
+    "scripts/setup_env ros,openvino": INSTALLS,
+    "colcon test --packages-select m3l_ros": "needs colcon; test/test_workspace.py builds with it",
+    "colcon test-result --verbose": "needs colcon",
     # docs/node.md
     "ros2 launch m3l_ros segment.launch.py --show-args": ROS,
     # docs/replay.md
