@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # On a busy machine any example may be slow.
 settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("untimed")
+
+# Loggers that are made after ROS's launch was imported, as its plugins of pytest do, do not propagate to caplog.
+with suppress(ImportError):
+    importlib.import_module("launch.logging")
+logging.setLoggerClass(logging.Logger)
 
 # At the end: test/m3l_core and test/m3l_ros must not come before the packages they test.
 sys.path.append(str(Path(__file__).parent))

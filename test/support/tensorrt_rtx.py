@@ -5,12 +5,12 @@ Nothing can be deserialized or run without one, and no ``Runtime`` may be create
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-import pytest
-
-REASON = "needs TensorRT for RTX: pip install 'm3l_ros[rtx]'"
+from support.needs import require_modules
 
 
 def tensorrt_rtx() -> Any:
-    return pytest.importorskip("tensorrt_rtx_bindings", reason=REASON, exc_type=ImportError)
+    require_modules("tensorrt_rtx_bindings")
+    return importlib.import_module("tensorrt_rtx_bindings")
