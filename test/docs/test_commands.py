@@ -77,8 +77,8 @@ COMMANDS: dict[str, Run | str] = {
     REPLAY + "--scenario no_depth --live": "test/m3l_ros/live_replay/test_live_replay.py runs it",
     REPLAY + "--scenario degraded --output runs/look --annotate": Run("openvino", add="--engine openvino"),
     # docs/benchmarks.md
-    PYTHON + "-m benchmarks.network": Run("torch", add="--size 64 96 --runs 2"),
-    PYTHON + "-m benchmarks.training_step --batch 2 --runs 8": Run("torch", add="--size 64 96 --runs 2"),
+    PYTHON + "-m benchmarks.network": Run("torch", add="--size 64 96 --runs 2 --threads 1"),
+    PYTHON + "-m benchmarks.training_step --batch 2 --runs 8": Run("torch", add="--size 64 96 --runs 2 --threads 1"),
     PYTHON + "-m benchmarks.node_overhead": Run("rclpy", add="--seconds 1"),
     PYTHON + "-m benchmarks.node_overhead --transport compressed": Run("rclpy", add="--seconds 1"),
     PYTHON + "-m benchmarks.synchronizer": Run(add="--repeats 1"),
