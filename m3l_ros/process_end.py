@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -18,10 +19,11 @@ def leave_at_once_on_signals() -> None:
         signal.signal(number, lambda *_: os._exit(0))
 
 
-def ignore_further_interrupts() -> None:
-    """While Python takes itself down: ``ros2 launch`` sends Ctrl-C twice. SIGTERM then ends what hangs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def ignore_further_signals() -> None:
+    """``ros2 launch`` sends Ctrl-C twice. What hangs while Python takes itself down is ended all the same."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    atexit.register(signal.alarm, round(PATIENCE_S))
 
 
 class StopRequest:
@@ -40,12 +42,15 @@ class StopRequest:
     def set(self, status: int = 0) -> None:
         self._statuses.put(status)
 
-    def wait(self) -> None:
-        """Return once a stop is requested; ``PATIENCE_S`` later the process is gone, whatever it is still doing.
+    def wait(self) -> threading.Timer:
+        """Return once a stop is requested.
 
-        An engine that is being built cannot be interrupted; what it leaves half-written has a temporary name.
+        Returns:
+            What ends the process ``PATIENCE_S`` later, whatever it is still doing, unless it is cancelled. An engine
+            that is being built cannot be interrupted; what it leaves half-written has a temporary name.
         """
         status = self._statuses.get()
         patience = threading.Timer(PATIENCE_S, os._exit, (status,))
         patience.daemon = True
         patience.start()
+        return patience

@@ -29,7 +29,7 @@ from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import MODALITIES, LabellingSession
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
 from m3l_ros.parameters import declare_parameters, unknown_parameters, value
-from m3l_ros.process_end import StopRequest, ignore_further_interrupts
+from m3l_ros.process_end import StopRequest, ignore_further_signals
 from m3l_ros.publishers import SegmentationPublishers
 
 
@@ -207,12 +207,13 @@ def spin(node: SegmentNode, stop: StopRequest | None = None) -> None:
 
     thread = threading.Thread(target=work, name="executor", daemon=True)
     thread.start()
-    stop.wait()
+    patience = stop.wait()
     executor.shutdown()
     thread.join()
     node.destroy_node()
     rclpy.try_shutdown(context=node.context)
-    ignore_further_interrupts()
+    patience.cancel()
+    ignore_further_signals()
     for failure in failures:
         raise failure
 

@@ -49,6 +49,15 @@ def test_with_autostart_it_labels_at_once_and_two_interrupts_end_it_cleanly(
         expect_a_clean_end(node, signal.SIGINT, signal.SIGINT)
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.1, 0.3])
+def test_a_second_sigterm_changes_nothing(driver: Driver, tmp_path: Path, tiny_bundle: Path, pause_s: float) -> None:
+    with start(driver, tmp_path, {"bundle": tiny_bundle, "autostart": True}) as node:
+        driver.label_pair()
+        node.process.terminate()
+        time.sleep(pause_s)
+        expect_a_clean_end(node, signal.SIGTERM)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_by_lifecycle_services_it_goes_through_its_states(
     driver: Driver, tmp_path: Path, tiny_bundle: Path, number: int
