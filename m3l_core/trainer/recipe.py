@@ -168,10 +168,11 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Recipe:
-        if self.optimizer.warmup_iterations >= self.iterations:
-            raise ValueError(
-                f"warmup_iterations ({self.optimizer.warmup_iterations}) must be below the {self.iterations} iterations"
-            )
+        for part in (self, *(() if self.subset_networks is None else (self.subset_networks,))):
+            warm_up, iterations = part.optimizer.warmup_iterations, sum(phase.iterations for phase in part.phases)
+            if warm_up >= iterations:
+                where = "" if part is self else "subset_networks: "
+                raise ValueError(f"{where}warmup_iterations ({warm_up}) must be below the {iterations} iterations")
         return self
 
 

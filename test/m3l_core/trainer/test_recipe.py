@@ -177,6 +177,10 @@ def test_a_file_becomes_a_typed_recipe(path: Path) -> None:
         ({"method": {"ensemble": "equal"}, "missing": "no_stream"}, "which no_stream has not"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"optimizer": {"warmup_iterations": 10}}, r"warmup_iterations \(10\) must be below the 10 iterations"),
+        (
+            {"subset_networks": {"subsets": [["color"]], "phases": RECIPE["phases"]}},
+            r"subset_networks: warmup_iterations \(200\) must be below the 10 iterations",
+        ),
         ({"labels": {"classes": [{"name": "floor", "color": [0, 0, 0]}]}}, "classes"),
     ],
 )
