@@ -11,21 +11,16 @@ makes the tables.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
-import os
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from m3l_core.command_line import positive, run
+from m3l_core.command_line import run
 from m3l_core.errors import require
-from m3l_core.files import replacing_file
 from m3l_core.trainer.recipe import Recipe, load_recipe
+from m3l_core.trainer.runs import parser_of_runs, run_each, write_result
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 ROOMS = Path(__file__).parent / "rooms"
@@ -116,63 +111,28 @@ def train(run: Run, data: Path, work: Path) -> None:
     require("torch", "train")
     from m3l_core.datasets.folder import read_index
     from m3l_core.trainer.data import read_data
-    from m3l_core.trainer.evaluator import evaluate
     from m3l_core.trainer.export import export_bundle
+    from m3l_core.trainer.networks import measure_networks, summary, train_networks
     from m3l_core.trainer.provenance import Provenance
-    from m3l_core.trainer.reporting.console import LogLines
-    from m3l_core.trainer.trainer import Trainer
 
     recipe = run.recipe(work)
     lists = read_data(recipe, data)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    trainer = Trainer(recipe, lists, work / run.name, workers=0, cache_bytes=2**30, monitors=(LogLines(),))
-    network = trainer.run()
+    networks = train_networks(recipe, lists, work / run.name)
     if run.method == START:
+        (start,) = networks
         provenance = Provenance.of(recipe, lists, f"training/experiments/rooms.py --run {run.name}")
-        export_bundle(network, recipe, trainer.history, provenance, work / run.name / "bundle")
+        export_bundle(start.network, recipe, start.history, provenance, work / run.name / "bundle")
         return
-    result = {
-        "run": asdict(run),
-        "labelled": len(lists.labelled),
-        "unlabelled": len(lists.unlabelled),
-        "iterations": recipe.iterations,
-        "seconds": round(trainer.seconds),
-        "method": recipe.method.model_dump(mode="json"),
-        "validation": [{"iteration": entry["iteration"], "miou": entry["miou"]} for entry in trainer.history],
-    }
+    result = {"run": asdict(run), **summary(networks, lists)}
     if not run.change:
-        size = (recipe.input_height, recipe.input_width)
-        test = read_index(data / "test.json", recipe.modality_names)
-        matrices = evaluate(network, test, recipe.modalities, size, recipe.mixed_precision)
-        result["test"] = {subset: round(matrix.mean_iou(), 4) for subset, matrix in matrices.items()}
-    with replacing_file(run.result) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def run_all(runs: Sequence[Run], data: Path, work: Path, jobs: int) -> int:
-    """Run each in a process of its own with one thread; returns how many failed."""
-    work.mkdir(parents=True, exist_ok=True)
-
-    def start(run: Run) -> bool:
-        command = [sys.executable, __file__, "--data", str(data), "--work", str(work), "--run", run.name]
-        with (work / f"{run.name}.log").open("a") as log:
-            environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            status = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
-        print(f"{run.name}: {'done' if status == 0 else f'failed, see {log.name}'}", flush=True)
-        return status == 0
-
-    with ThreadPoolExecutor(jobs) as pool:
-        return sum(not done for done in pool.map(start, runs))
+        result["test"] = measure_networks(networks, read_index(data / "test.json", recipe.modality_names))
+    write_result(run.result, result)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the rooms data set")
-    parser.add_argument("--work", type=Path, default=Path("runs/rooms"), help="folder for checkpoints")
-    parser.add_argument("--jobs", type=positive, default=2, help="trainings at a time, one thread each")
-    parser.add_argument("--only", default="", help="runs whose name contains this")
+    parser = parser_of_runs(__doc__, "folder of the rooms data set", Path("runs/rooms"))
     parser.add_argument("--ablation", action="store_true", help="m3l_plus without each of its parts")
-    parser.add_argument("--run", help="one run by its name, in this process")
     arguments = parser.parse_args()
     data, work = arguments.data.resolve(), arguments.work.resolve()
     every = {run.name: run for run in (*comparison(), *ablation())}
@@ -189,8 +149,9 @@ def main() -> None:
     for seed in SEEDS:  # so that the table grows evenly
         runs = [run for run in missing if run.seed == seed]
         first = {run.start for run in runs if not (work / run.start.name / "bundle").exists()}
-        failed += run_all(sorted(first, key=str), data, work, arguments.jobs)
-        failed += run_all(runs, data, work, arguments.jobs)
+        for part in (sorted(first, key=str), runs):
+            names = [run.name for run in part]
+            failed += run_each(__file__, names, ("--data", str(data), "--work", str(work)), work, arguments.jobs)
     if failed:
         sys.exit(f"{failed} runs failed")
 

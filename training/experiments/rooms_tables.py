@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
 
 from m3l_core.command_line import run
-from m3l_core.errors import M3LError
 from m3l_core.files import replacing_file
 from m3l_core.metrics import mm_robust
 from m3l_core.reporting.charts import Line, line_chart
+from m3l_core.reporting.comparison import COLUMNS, Result, comparison_table, fill_blocks, markdown_table, read_results
 from m3l_core.reporting.style import STYLE
 
 ROOT = Path(__file__).parents[2]
@@ -29,40 +26,7 @@ METHODS = {
     "paper_m3l": "M3L `paper`",
     "m3l_plus": "`m3l_plus`",
 }
-COLUMNS = ("color+depth", "color", "depth")
 UNCHANGED = "unchanged"
-Result = Mapping[str, Any]
-
-
-def read_results() -> list[Result]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-
-
-def with_spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation in points of mIoU."""
-    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.1f}{spread}"
-
-
-def comparison_table(results: Iterable[Result]) -> str:
-    """Test mIoU by label fraction and method."""
-    groups: dict[tuple[float, str], list[Result]] = {}
-    for result in results:
-        if not result["run"]["change"]:
-            groups.setdefault((result["run"]["fraction"], result["run"]["method"]), []).append(result)
-    rows = [
-        "| labels | method | seeds | both | color | depth | MM-Robust | worst |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for fraction in sorted({fraction for fraction, _ in groups}):
-        for method, name in METHODS.items():
-            if group := groups.get((fraction, method)):
-                tests = [result["test"] for result in group]
-                cells = [with_spread([test[column] for test in tests]) for column in COLUMNS]
-                cells.append(with_spread([mm_robust(test) for test in tests]))
-                cells.append(with_spread([min(test.values()) for test in tests]))
-                rows.append(f"| {fraction:.0%} | {name} | {len(group)} | {' | '.join(cells)} |")
-    return "\n".join(rows)
 
 
 def ablation_table(results: Iterable[Result]) -> str:
@@ -76,12 +40,12 @@ def ablation_table(results: Iterable[Result]) -> str:
     for (fraction, seed, change), miou in last.items():
         if change != UNCHANGED and (fraction, seed, UNCHANGED) in last:
             changes.setdefault(change, []).append((miou, last[fraction, seed, UNCHANGED]))
-    rows = ["| m3l_plus | seeds | both | color | depth | MM-Robust |", "|---|---|---|---|---|---|"]
+    rows = []
     for change, pairs in sorted(changes.items(), key=lambda item: item[0].startswith("with_")):
         cells = [f"{100 * mean(miou[column] - whole[column] for miou, whole in pairs):+.1f}" for column in COLUMNS]
         cells.append(f"{100 * mean(mm_robust(miou) - mm_robust(whole) for miou, whole in pairs):+.1f}")
-        rows.append(f"| {change.replace('_', ' ')} | {len(pairs)} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append([change.replace("_", " "), str(len(pairs)), *cells])
+    return markdown_table(["m3l_plus", "seeds", "both", "color", "depth", "MM-Robust"], rows)
 
 
 def curves(results: Iterable[Result]) -> str:
@@ -112,17 +76,15 @@ def curves(results: Iterable[Result]) -> str:
 
 
 def main() -> None:
-    results = read_results()
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in (("comparison", comparison_table(results)), ("ablation", ablation_table(results))):
-        block = re.compile(f"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not block.search(text):
-            raise M3LError(f"{PAGE} has no place for the {name}: expected <!-- {name} --> and <!-- end -->")
-        text = block.sub(rf"\g<1>{table}\n\g<2>", text)
-    for path, content in ((PAGE, text), (CURVES, curves(results))):
-        with replacing_file(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    print(comparison_table(results), "", ablation_table(results), sep="\n")
+    results = read_results(RESULTS)
+    tables = {
+        "comparison": comparison_table([each for each in results if not each["run"]["change"]], METHODS),
+        "ablation": ablation_table(results),
+    }
+    fill_blocks(PAGE, tables)
+    with replacing_file(CURVES) as temporary:
+        temporary.write_text(curves(results), encoding="utf-8")
+    print(*tables.values(), sep="\n\n")
 
 
 if __name__ == "__main__":
