@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Protocol
 
 import numpy as np
@@ -55,8 +56,8 @@ def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto"
 
     Args:
         bundle: the model.
-        name: one of ``ENGINES``, or ``auto``: the one that is fastest here and now, and what it was compared with is
-            logged.
+        name: one of ``ENGINES``, or ``auto``: the one that is fastest here and now. It is logged, and on the level of
+            debugging what it was compared with.
         precision: one of ``PRECISIONS``, or ``auto``: the engine's fastest that loses nothing to speak of, so not int8.
         num_threads: CPU threads; 0 = the library's choice.
 
@@ -67,20 +68,23 @@ def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto"
     """
     if name != "auto":
         return _load_with_subsets(bundle, name, precision, num_threads)
-    failures = []
+    failures: list[str] = []
     loaded: list[tuple[float, Engine]] = []
     for candidate in AUTO:
         try:
             engine = _load_with_subsets(bundle, candidate, precision, num_threads)
-            loaded.append((seconds_per_frame(engine, bundle.description), engine))
+            seconds = seconds_per_frame(engine, bundle.description)
         except Exception as error:  # whatever one candidate raises, the others may work
             failures.append(f"{candidate}: {error}")
+            logger.debug("engine auto: not %s", _short(failures[-1]))
+        else:
+            loaded.append((seconds, engine))
+            logger.debug("engine auto: %s %s %.1f ms", engine.name, engine.precision, seconds * 1e3)
     if not loaded:
         raise EngineError("no engine can be loaded. " + "; ".join(failures))
-    loaded.sort(key=lambda entry: entry[0])
-    speeds = [f"{engine.name} {engine.precision} {seconds * 1e3:.1f} ms" for seconds, engine in loaded]
-    logger.info("engine auto: %s%s", ", ".join(speeds), f"; not {'; '.join(failures)}" if failures else "")
-    return loaded[0][1]
+    seconds, engine = min(loaded, key=lambda entry: entry[0])
+    logger.info("engine auto: %s %s, %.1f ms a frame", engine.name, engine.precision, seconds * 1e3)
+    return engine
 
 
 def _load_with_subsets(bundle: ModelBundle, name: str, precision: str, num_threads: int) -> Engine:
@@ -146,6 +150,11 @@ def graph_of(bundle: ModelBundle, precision: str) -> Path:
 def graph_file(precision: str) -> GraphFile:
     """Name of the ONNX file that a bundle has for a precision."""
     return "model.int8.onnx" if precision == "int8" else "model.onnx"
+
+
+def _short(text: str) -> str:
+    """One line of it."""
+    return shorten(text, 120, placeholder="...")
 
 
 def _loader(name: str) -> EngineLoader:

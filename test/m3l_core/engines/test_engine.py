@@ -73,14 +73,18 @@ def test_an_unknown_precision_names_those_there_are(bundle: ModelBundle, name: s
 def test_auto_takes_the_fastest_and_says_what_it_compared(
     bundle: ModelBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, "m3l_core.engines.engine"):
         engine = load_engine(bundle)
-    said = next(record.message for record in caplog.records if record.message.startswith("engine auto: "))
-    compared, failed = said.removeprefix("engine auto: ").split("; not ", 1)
-    speeds = {entry.split()[0]: float(entry.split()[2]) for entry in compared.split(", ")}
+    lines = [record for record in caplog.records if record.message.startswith("engine auto: ")]
+    chosen = lines.pop()
+    assert (chosen.levelno, len(lines)) == (logging.INFO, len(AUTO))
+    assert chosen.message.startswith(f"engine auto: {engine.name} {engine.precision}, ")
+    assert {line.levelno for line in lines} == {logging.DEBUG}
+    assert all(len(line.message) < 150 and "\n" not in line.message for line in lines)
+    words = [line.message.removeprefix("engine auto: ").split() for line in lines]
+    speeds = {entry[0]: float(entry[2]) for entry in words if entry[0] != "not"}
     assert min(speeds, key=lambda each: speeds[each]) == engine.name
-    assert {*speeds, *(entry.split(":")[0] for entry in failed.split("; "))} >= {*AUTO}
-    assert f"{engine.name} {engine.precision} " in compared
+    assert {*speeds, *(entry[1].rstrip(":") for entry in words if entry[0] == "not")} == {*AUTO}
 
 
 def test_auto_says_why_it_did_not_take_the_others(
@@ -97,10 +101,10 @@ def test_auto_says_why_it_did_not_take_the_others(
     ):
         load_engine(bundle)
     monkeypatch.setattr("m3l_core.engines.engine.AUTO", ("faster", "torch"))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, "m3l_core.engines.engine"):
         assert load_engine(bundle, precision="fp32").name == "torch"
-    assert "engine auto: torch fp32 " in caplog.text
-    assert "; not faster: This needs the Python package 'no_such_package'" in caplog.text
+    assert "engine auto: torch fp32, " in caplog.text
+    assert "engine auto: not faster: This needs the Python package 'no_such_package'" in caplog.text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a driver fell over"), ImportError("half a library"), KeyError("GPU")])
@@ -122,7 +126,7 @@ def test_auto_survives_whatever_one_candidate_raises(
 
 
 def test_auto_does_without_the_engines_that_need_a_graph(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, "m3l_core.engines.engine"):
         assert load_engine(ModelBundle.load(tiny_bundle)).name == "torch"
     assert "has no model.onnx: write it with training/export_onnx.py" in caplog.text
 
