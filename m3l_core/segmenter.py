@@ -10,6 +10,7 @@ from m3l_core.errors import EngineError
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.labels import IGNORE
 from m3l_core.preprocessing import prepare
+from m3l_core.streaming.registration import without_misfit
 
 
 class Segmenter:
@@ -29,11 +30,12 @@ class Segmenter:
         self._images = np.zeros((1, len(description.modalities), 3, *description.input_size), np.float32)
 
     def segment(self, frames: FrameSet) -> Segmentation:
-        """Label a frame set; what is missing in it is masked.
+        """Label a frame set; what is missing in it is masked, and so is depth that cannot lie over color.
 
         Raises:
             EngineError: the engine cannot run the input, or nothing in the set is a modality of the bundle.
         """
+        frames = without_misfit(frames)
         model_input = prepare(frames, self.description.modalities, self.description.input_size, self._images)
         if not model_input.present.any():
             wanted = ", ".join(self.description.modality_names)

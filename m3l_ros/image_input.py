@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from rclpy.lifecycle import LifecycleNode
@@ -14,7 +14,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from m3l_core.frames import Frame
 from m3l_core.streaming.frame_decoding import decode_frame
+from m3l_core.streaming.repeats import Repeats
 from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
+from m3l_ros.topic_facts import TopicFacts, topic_facts
+
+_PARAMETERS = {"color": "image_transport", "depth": "depth_image_transport"}
+_TRANSPORTS = {"color": ("raw", "compressed"), "depth": ("raw", "compressedDepth", "compressed")}
 
 
 class ImageInput:
@@ -37,15 +42,21 @@ class ImageInput:
     ) -> None:
         self._node = node
         self._modality = modality
+        self._unhealthy = Repeats()
         self._health = SensorHealth(modality, thresholds)
         self._most_pixels = thresholds.max_megapixels * 1_000_000
         self._on_frame = on_frame
         self._was_healthy = True
-        resolved = node.resolve_topic_name(topic)
-        raw = transport == "raw"
+        topics = {name: _topic(node.resolve_topic_name(topic), name) for name in _TRANSPORTS[modality]}
+        self.topic = topics.pop(transport)
+        """Fully qualified, with the transport."""
+        self._kind = Image if transport == "raw" else CompressedImage
+        self._elsewhere: Mapping[str, str] = {
+            other: f"set {_PARAMETERS[modality]} to {name}" for name, other in topics.items()
+        }
         self._subscription = node.create_subscription(
-            Image if raw else CompressedImage,
-            resolved if raw else f"{resolved}/{transport}",
+            self._kind,
+            self.topic,
             self._receive,
             copy.copy(qos),  # rclpy writes the overrides of one topic into the profile it is given
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -54,6 +65,10 @@ class ImageInput:
     def apply_thresholds(self, thresholds: HealthThresholds) -> None:
         self._health.thresholds = thresholds
 
+    def facts(self) -> TopicFacts:
+        """Who publishes on the topic, and why nothing of it arrives."""
+        return topic_facts(self._node, self.topic, self._kind, self._subscription.qos_profile, self._elsewhere)
+
     def destroy(self) -> None:
         self._node.destroy_subscription(self._subscription)
 
@@ -61,8 +76,13 @@ class ImageInput:
         arrived_s = time.perf_counter()
         frame, unreadable = decode_frame(self._modality, message, self._most_pixels)
         unhealthy = unreadable or self._health.check(frame)
-        if unhealthy is not None and self._was_healthy:
-            # Once per episode: every frame is counted, but a broken camera must not flood the log.
-            self._node.get_logger().warning(f"{self._modality} frames are not used: {unhealthy}")
+        # Once per episode, and not for every one: all frames are counted, but a broken camera must not flood the log.
+        if unhealthy is not None and self._was_healthy and (number := self._unhealthy.count()):
+            more = f" (the {number}th time since this was told last)" if number > 1 else ""
+            self._node.get_logger().warning(f"{self._modality} frames are not used: {unhealthy}{more}")
         self._was_healthy = unhealthy is None
         self._on_frame(frame, unhealthy, arrived_s)
+
+
+def _topic(base: str, transport: str) -> str:
+    return base if transport == "raw" else f"{base}/{transport}"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
@@ -15,22 +15,37 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
-from m3l_core.frames import Frame, FrameSet
+from m3l_core.frames import Frame, FrameSet, Segmentation
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
-from m3l_core.streaming.modality_stream import ModalityReport
-from m3l_core.streaming.registration import registration_doubt
+from m3l_core.streaming.modality_report import ModalityReport, ModalityState
+from m3l_core.streaming.registration import registration_doubt, without_misfit
 from m3l_core.streaming.synchronizer import FrameSynchronizer
-from m3l_ros.diagnostics import LatencyMeter, modality_status
+from m3l_ros.camera_info import fitted, image_size
+from m3l_ros.diagnostics import LatencyMeter, LoadMeter, modality_status
 from m3l_ros.image_input import ImageInput
 from m3l_ros.log_bridge import log_event
 from m3l_ros.parameters import health_thresholds, sync_config, value
+from m3l_ros.polling import Polling
 from m3l_ros.publishers import SegmentationPublishers
 
 MODALITIES = ("color", "depth")
-POLL_PERIOD_S = 0.005
+CLOCK_STANDS_S = 2.0
 STEPS = ("decode and synchronize", "wait for the worker", "segment", "publish", "total")
 """Where the time goes, from the arrival of a set's last message to the end of publishing."""
+
+
+class SessionAccount(NamedTuple):
+    """What a session has to say for itself, all of the same moment."""
+
+    statuses: list[DiagnosticStatus]
+    """One for each modality."""
+    values: dict[str, Any]
+    """What became of all frames, and how long it took."""
+    lost: list[str]
+    """Modalities that are LOST."""
+    warning: str
+    """What is worse than it should be; empty if nothing is."""
 
 
 class LabellingSession:
@@ -44,15 +59,18 @@ class LabellingSession:
         self._arrived_s = 0.0
         self._published = 0
         self._errors_overcome = 0
-        self._doubted = False
+        self._told: set[str] = set()
+        """Doubts about the geometry: each is told once."""
+        self._misfit = ""
         self._meters = {step: LatencyMeter() for step in STEPS}
+        self._load = LoadMeter()
         self._inputs: dict[str, ImageInput] = {}
-        ros_clock = node.get_clock()
-        simulated = value(node, "use_sim_time")
+        self._clock_stood = False
+        self._polling = Polling(node)
         self._synchronizer = FrameSynchronizer(
             MODALITIES,
             self._offer,
-            clock=(lambda: ros_clock.now().nanoseconds) if simulated else time.monotonic_ns,
+            clock=self._polling.now_ns,
             config=sync_config(node, MODALITIES),
             on_event=lambda event: log_event(node.get_logger(), event),
         )
@@ -60,8 +78,8 @@ class LabellingSession:
             self._worker = LatestOnlyWorker(self._label, "segmentation worker")
             started.callback(self._worker.close)
             self._subscribe(started)
-            timer = node.create_timer(POLL_PERIOD_S, self._poll)
-            started.callback(node.destroy_timer, timer)
+            self._polling.start(self._synchronizer, self._poll)
+            started.callback(self._polling.stop)
             self._running = started.pop_all()
 
     def close(self) -> None:
@@ -73,6 +91,7 @@ class LabellingSession:
         self._synchronizer.reconfigure(sync_config(self._node, MODALITIES))
         for image_input in self._inputs.values():
             image_input.apply_thresholds(health_thresholds(self._node))
+        self._polling.arm()
 
     def _subscribe(self, started: ExitStack) -> None:
         node = self._node
@@ -103,11 +122,33 @@ class LabellingSession:
         """What went wrong with the last frame set; empty once one is labelled again."""
         return self._worker.last_error if self._worker.errors > self._errors_overcome else ""
 
-    def describe(self) -> tuple[list[DiagnosticStatus], dict[str, Any]]:
-        """One status per modality, and what became of all frames and how long it took: of the same moment."""
+    def describe(self) -> SessionAccount:
+        """What has happened until now."""
+        node_name = self._node.get_fully_qualified_name()
         reports = self._synchronizer.report()
-        statuses = [modality_status(self._node.get_name(), name, report) for name, report in reports.items()]
-        return statuses, self._accounts(reports)
+        statuses = [
+            modality_status(node_name, name, report, self._inputs[name].facts()) for name, report in reports.items()
+        ]
+        lost = [name for name, report in reports.items() if report.state is ModalityState.LOST]
+        warnings = (self._overload(), self._standing_clock(), self._misfit)
+        return SessionAccount(statuses, self._accounts(reports), lost, "; ".join(filter(None, warnings)))
+
+    def _overload(self) -> str:
+        sets = self._synchronizer.complete_sets + self._synchronizer.partial_sets
+        return self._load.overload(sets, self._published, self._worker.replaced)
+
+    def _standing_clock(self) -> str:
+        """What to say of a simulated clock that stands; the log says it once."""
+        stands_for_s = self._polling.stands_for_s()
+        if stands_for_s < CLOCK_STANDS_S:
+            self._clock_stood = False
+            return ""
+        number = self._node.count_publishers("/clock")
+        text = f"use_sim_time is set and /clock has not ticked for {stands_for_s:.0f} s ({number} publishers)"
+        if not self._clock_stood:
+            self._clock_stood = True
+            self._node.get_logger().warning(f"{text}: waits go on without it")
+        return text
 
     def _accounts(self, reports: Mapping[str, ModalityReport]) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -131,6 +172,7 @@ class LabellingSession:
     def _receive(self, frame: Frame, unhealthy: str | None, arrived_s: float) -> None:
         self._arrived_s = arrived_s
         self._synchronizer.add(frame, unhealthy)
+        self._polling.arm()
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
@@ -146,14 +188,12 @@ class LabellingSession:
         """In the worker's thread: one frame set to labels to messages."""
         frames, arrived_s, offered_s = job
         begun_s = time.perf_counter()
-        if not self._doubted and (doubt := registration_doubt(frames)) is not None:
-            self._doubted = True
-            self._node.get_logger().warning(doubt)
+        self._check_registration(frames)
         self._segmenter.min_confidence = value(self._node, "min_confidence")
         segmentation = self._segmenter.segment(frames)
         segmented_s = time.perf_counter()
         opacity = value(self._node, "overlay_opacity")
-        self._publishers.publish(frames, segmentation, self._camera_info, opacity)
+        self._publishers.publish(frames, segmentation, self._fitted_camera_info(segmentation), opacity)
         ended_s = time.perf_counter()
         self._published += 1
         self._errors_overcome = self._worker.errors
@@ -161,3 +201,26 @@ class LabellingSession:
         durations = [later - earlier for earlier, later in pairwise(marks)]
         for step, seconds in zip(STEPS, [*durations, ended_s - arrived_s], strict=True):
             self._meters[step].add(seconds * 1e3)
+
+    def _check_registration(self, frames: FrameSet) -> None:
+        if (doubt := registration_doubt(frames)) is not None:
+            self._tell_once(doubt)
+        self._misfit = doubt if doubt is not None and without_misfit(frames) is not frames else ""
+
+    def _fitted_camera_info(self, segmentation: Segmentation) -> CameraInfo | None:
+        """The camera_info for a mask, if there is one that fits."""
+        if (info := self._camera_info) is None:
+            return None
+        size = segmentation.labels.shape
+        paired = fitted(info, size)
+        came = image_size(info)
+        if came != size:
+            what = f"color/camera_info is of {came[1]}x{came[0]}, the images are of {size[1]}x{size[0]}: "
+            done = "it is scaled" if paired is not None else "it cannot be scaled to that and is not passed on"
+            self._tell_once(f"{what}{done}. Have the driver publish the camera_info of the mode that it streams")
+        return paired
+
+    def _tell_once(self, doubt: str) -> None:
+        if doubt not in self._told:
+            self._told.add(doubt)
+            self._node.get_logger().warning(doubt)

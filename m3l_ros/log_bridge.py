@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from m3l_core.streaming.modality_stream import ModalityState, SyncEvent
+from m3l_core.streaming.modality_report import ModalityState, SyncEvent
 
 
 def log_event(logger: Any, event: SyncEvent) -> None:
@@ -43,7 +43,7 @@ def bridge_logging(logger: Any) -> LogBridge:
     handler = LogBridge(logger)
     core = logging.getLogger("m3l_core")
     core.addHandler(handler)
-    core.setLevel(logging.INFO)
+    core.setLevel(logging.DEBUG)  # the node's logger has a level of its own
     core.propagate = False
     return handler
 

@@ -30,6 +30,11 @@ class NodeStatus:
     message: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_labelling(self) -> bool:
+        """Whether the whole is active, whatever else it says."""
+        return self.message.startswith("labelling")
+
 
 class NodeClient:
     """Talks to the node in a context of its own and hears it in a thread of its own.
@@ -49,6 +54,7 @@ class NodeClient:
         self.statuses: Mapping[str, NodeStatus] = {}
         """Modality, or ``segmentation`` for the whole -> the newest diagnostics; no modality unless it is active."""
         self._check = check
+        self._served = "/segment_node"
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain_id)
         self._node = rclpy.create_node(name, context=self._context)
@@ -68,7 +74,7 @@ class NodeClient:
 
     @property
     def state(self) -> NodeStatus:
-        """Of the whole: ``labelling``, ``inactive`` or what is wrong; empty if the node has not been heard."""
+        """Of the whole: that it labels, is inactive, or what is wrong; empty if the node has not been heard."""
         return self.statuses.get("segmentation", NodeStatus())
 
     def is_heard(self) -> bool:
@@ -147,7 +153,7 @@ class NodeClient:
                 status.message, {pair.key: pair.value for pair in status.values}
             )
             for status in message.status
-            if status.hardware_id == "m3l_ros"
+            if status.name.startswith(f"{self._served}: ")
         }
         if statuses:  # not those of others
             self.statuses = statuses

@@ -63,10 +63,10 @@ PARAMETERS: dict[str, ParameterSpec] = {
         "raw", "Transport of depth", choices=("raw", "compressed", "compressedDepth"), scope=Scope.SESSION
     ),
     "subscription_queue_size": ParameterSpec(5, "Depth of the subscriptions' queues", (1, 100), scope=Scope.SESSION),
-    "sync_queue_size": ParameterSpec(20, "Frames of each sensor that may wait", (1, 1000), scope=Scope.SESSION),
+    "sync_queue_size": ParameterSpec(50, "Frames of each sensor that may wait", (1, 1000), scope=Scope.SESSION),
     "approx_sync_max_interval": ParameterSpec(0.02, "Largest distance of two stamps in a set [s]", (0.0, 10.0)),
     "sync_timeout": ParameterSpec(0.05, "Longest wait of an image for its partner [s]", (0.001, 10.0)),
-    "sensor_timeout": ParameterSpec(0.5, "A sensor silent for so long is LOST [s]", (0.01, 60.0)),
+    "sensor_timeout": ParameterSpec(0.5, "A sensor silent so long, and three periods, is LOST [s]", (0.01, 60.0)),
     "reuse_interval": ParameterSpec(0.0, "How far a used frame may serve again [s]; 0: once", (0.0, 10.0)),
     "reset_interval": ParameterSpec(1.0, "Stamps that jump back by more start over [s]", (0.01, 3600.0)),
     "stamp_offset.color": ParameterSpec(0.0, "Added to color's stamps [s]", (-3600.0, 3600.0), scope=Scope.SESSION),

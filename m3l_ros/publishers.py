@@ -54,17 +54,18 @@ class SegmentationPublishers:
     def publish(
         self, frames: FrameSet, segmentation: Segmentation, camera_info: CameraInfo | None, opacity: float
     ) -> None:
-        """Publish labels under the stamp and frame of the set's reference, and what else is listened to."""
+        """Publish labels under the stamp and frame of the set's reference, and what else is listened to.
+
+        ``camera_info`` is of the labels' size; its header is written.
+        """
         reference = frames.reference_frame
         header = {"frame_id": reference.frame_id, "stamp_ns": reference.stamp_ns}
         self._mask.publish(_image(segmentation.labels, "mono8", header))
         self._confidence.publish(_image(segmentation.confidence, "mono8", header))
         if camera_info is not None:
-            paired = copy.copy(camera_info)
-            paired.header = copy.deepcopy(camera_info.header)
-            paired.header.frame_id = reference.frame_id
-            set_stamp(paired.header.stamp, reference.stamp_ns)
-            self._camera_info.publish(paired)
+            camera_info.header.frame_id = reference.frame_id
+            set_stamp(camera_info.header.stamp, reference.stamp_ns)
+            self._camera_info.publish(camera_info)
         watched = [publisher for publisher in (self._color_mask, self._overlay) if publisher.get_subscription_count()]
         if watched:
             colors = self._labels.colorize(segmentation.labels)

@@ -13,7 +13,8 @@ if __name__ == "__main__":  # the imports below take a second
     leave_at_once_on_signals()
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -26,7 +27,7 @@ from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.color_conversion import converter_problem
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
-from m3l_ros.labelling_session import MODALITIES, LabellingSession
+from m3l_ros.labelling_session import MODALITIES, LabellingSession, SessionAccount
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
 from m3l_ros.parameters import declare_parameters, unknown_parameters, value
 from m3l_ros.process_end import StopRequest, ignore_further_signals
@@ -52,7 +53,11 @@ class SegmentNode(LifecycleNode):
         self._outputs: SegmentationPublishers | None = None
         self._problem = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._diagnostics_timer = self.create_timer(value(self, "diagnostics_period"), self._publish_diagnostics)
+        self._diagnostics_timer = self.create_timer(
+            value(self, "diagnostics_period"),
+            self._publish_diagnostics,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),  # /clock may stand
+        )
 
         self.add_post_set_parameters_callback(self._apply)
 
@@ -162,7 +167,7 @@ class SegmentNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         segmenter, session = self._segmenter, self._session
-        statuses: list[DiagnosticStatus] = []
+        account = SessionAccount([], {}, [], "")
         values: dict[str, Any] = {}
         problem = self._problem
         if segmenter is not None:
@@ -174,11 +179,13 @@ class SegmentNode(LifecycleNode):
                 "device": engine.device,
             }
         if session is not None:
-            statuses, accounts = session.describe()
-            values |= accounts
+            account = session.describe()
+            values |= account.values
             problem = problem or session.problem
-        statuses.append(pipeline_status(self.get_name(), session is not None, values, problem))
-        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+        lost = (account.lost, len(MODALITIES))
+        name = self.get_fully_qualified_name()
+        whole = pipeline_status(name, session is not None, lost, values, problem, account.warning)
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), [*account.statuses, whole]))
 
 
 def spin(node: SegmentNode, stop: StopRequest | None = None) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +9,11 @@ from rclpy.node import Node
 
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.image_messages import stamp_to_ns
+from m3l_core.streaming.repeats import Failures
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.log_bridge import log_event
+from m3l_ros.polling import Polling
 
 try:
     from message_filters import SimpleFilter
@@ -54,16 +54,16 @@ class FrameSynchronizerFilter(SimpleFilter):
         self._modalities = tuple(modalities)
         self._node = node
         self._next_connection = 0
-        ros_clock = node.get_clock()
+        self._failures = Failures("a callback of the synchronizer", lambda text: node.get_logger().error(text))
+        self._polling = Polling(node)
         self.synchronizer = FrameSynchronizer(
             modalities,
             self._hand_over,
-            # Only a simulated clock is worth following: the system's jumps when it is set.
-            clock=(lambda: ros_clock.now().nanoseconds) if ros_clock.ros_time_is_active else time.monotonic_ns,
+            clock=self._polling.now_ns,
             config=config,
             on_event=lambda event: log_event(node.get_logger(), event),
         )
-        self._timer = node.create_timer(0.005, self.synchronizer.poll)
+        self._polling.start(self.synchronizer, self.synchronizer.poll)
         # message_filters offers no way to disconnect, so each input is given what destroy() can empty.
         self._receiver = [self._receive]
         for source, name in zip(inputs, modalities, strict=True):
@@ -87,12 +87,12 @@ class FrameSynchronizerFilter(SimpleFilter):
         for callback, args in list(self.callbacks.values()):
             try:
                 callback(*messages, *args)
-            except Exception:
-                self._node.get_logger().error(f"a callback of the synchronizer failed:\n{traceback.format_exc()}")
+            except Exception as error:
+                self._failures.tell(error)
 
     def destroy(self) -> None:
         """Stop the timer, let go of the inputs and of the callbacks. The inputs remain their owner's."""
-        self._node.destroy_timer(self._timer)
+        self._polling.stop()
         self._receiver.clear()
         self.callbacks.clear()
 
@@ -101,6 +101,7 @@ class FrameSynchronizerFilter(SimpleFilter):
         if stamp is None:
             raise TypeError(f"'{name}' needs messages with a stamped header, {type(message).__name__} has none")
         self.synchronizer.add(Frame(name, stamp_to_ns(stamp), message))
+        self._polling.arm()
 
     def _hand_over(self, frames: FrameSet) -> None:
         self.frames = frames

@@ -24,6 +24,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from m3l_core.bags.frame_sets import MODALITIES
+from m3l_core.bags.sync_arguments import add_sync_arguments, in_options, sync_config_of
 from m3l_core.bags.time_range import Moment, TimeRange, parse_moment
 from m3l_core.command_line import number_between, positive, run
 from m3l_core.errors import DatasetError
@@ -32,7 +33,6 @@ from m3l_core.extraction.stored_bags import bag_name, extract_stored_bag
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.fleet import spread
 from m3l_core.remote_files import Location, absolute, joined, location, make_folder
-from m3l_core.streaming.sync_config import SyncConfig
 
 
 def main() -> None:
@@ -48,6 +48,8 @@ def main() -> None:
                 continue
             if outcome.damage:
                 problems.append(f"{outcome.damage}; what came before is extracted")
+            for modality, why in outcome.unused.items():
+                problems.append(f"{outcome.name}: no {modality} image is in any frame set. {in_options(why)}")
             _report(outcome, table, progress)
     if table.row_count:
         console.print(table)
@@ -115,9 +117,7 @@ def _arguments() -> argparse.Namespace:
     moment = "seconds from the beginning of each bag, or a stamp: seconds since 1970, or nanoseconds"
     parser.add_argument("--start", type=_moment, metavar="TIME", help=moment)
     parser.add_argument("--end", type=_moment, metavar="TIME", help="the same")
-    seconds = number_between(1e-9, 10.0)
-    parser.add_argument("--max-interval", type=seconds, default=0.02, help="the node's approx_sync_max_interval [s]")
-    parser.add_argument("--sync-timeout", type=seconds, default=0.05, help="the node's sync_timeout [s]")
+    add_sync_arguments(parser)
     parser.add_argument("--jobs", type=positive, default=_cores(), help="bags at a time (default: the cores)")
     parser.add_argument(
         "--ray",
@@ -125,7 +125,10 @@ def _arguments() -> argparse.Namespace:
         help="work on a Ray cluster, a core for each bag: 'auto', HOST:PORT or ray://HOST:PORT; paths must be the same "
         "on its machines",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.label and arguments.stamps == "receive":
+        parser.error("argument --label: labels belong to the images of their stamps, so --stamps must be header")
+    return arguments
 
 
 def _prepare(arguments: argparse.Namespace, progress: Progress, problems: list[str]) -> list[ExtractionTask]:
@@ -157,11 +160,9 @@ def _settings(arguments: argparse.Namespace) -> ExtractionSettings:
         arguments.rate,
         arguments.stillness,
         TimeRange(arguments.start, arguments.end),
-        SyncConfig(
-            approx_sync_max_interval_ns=round(arguments.max_interval * 1e9),
-            sync_timeout_ns=round(arguments.sync_timeout * 1e9),
-        ),
+        sync_config_of(arguments),
         arguments.depth_as_is,
+        arguments.stamps,
     )
 
 
@@ -186,6 +187,7 @@ def _report(extraction: Extraction, table: Table, progress: Progress) -> None:
     lines = ["depth was registered to color"] if extraction.registered else []
     lines += [f"{count} {what} skipped: {why}" for (what, why), count in sorted(extraction.skipped.items())]
     lines += [f"{count} {what} messages dropped: {why}" for (what, why), count in sorted(extraction.dropped.items())]
+    lines += [in_options(remark) for remark in extraction.remarks]
     for line in lines:
         progress.print(f"{extraction.name}: {line}", markup=False, soft_wrap=True)
 

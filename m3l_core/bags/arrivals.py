@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -28,6 +28,9 @@ class Arrival:
     """What befalls its image, in this order, once it is decoded."""
 
 
+Stamps = Literal["header", "receive"]
+"""What counts as the stamp of an image: that of its header, or when it was recorded."""
+
 Faults = Callable[[Iterable[Arrival]], Iterator[Arrival]]
 """Arrivals in the order of ``time_ns`` to arrivals in that order."""
 
@@ -35,3 +38,9 @@ Faults = Callable[[Iterable[Arrival]], Iterator[Arrival]]
 def no_faults(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
     """Everything arrives as it was recorded."""
     return iter(arrivals)
+
+
+def stamped(arrivals: Iterable[Arrival], stamps: Stamps) -> Iterator[Arrival]:
+    """The arrivals with what counts as their stamps."""
+    for arrival in arrivals:
+        yield arrival if stamps == "header" else replace(arrival, stamp_ns=arrival.time_ns)

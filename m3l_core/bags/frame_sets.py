@@ -21,7 +21,7 @@ from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.image_messages import stamp_to_ns
-from m3l_core.streaming.modality_stream import Drop
+from m3l_core.streaming.modality_report import Drop, SyncEvent
 from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
@@ -75,6 +75,8 @@ class BagFrames:
         """(modality, why) -> messages that are in no frame set."""
         self.recorded: Counter[str] = Counter()
         """Modality -> messages of the bag so far, readable or not."""
+        self.remarks: list[str] = []
+        """What the synchronizer told of stamps that do not fit, and what to set."""
         self.now_ns = 0
         """The robot's clock; while the caller has a frame set, when that left the synchronizer."""
         self._bag = bag
@@ -84,7 +86,9 @@ class BagFrames:
         self._advance = advance
         self._ready: deque[FrameSet] = deque()
         self._health: dict[str, SensorHealth] = {name: SensorHealth(name, thresholds) for name in MODALITIES}
-        self.synchronizer = FrameSynchronizer(MODALITIES, self._ready.append, clock=lambda: self.now_ns, config=config)
+        self.synchronizer = FrameSynchronizer(
+            MODALITIES, self._ready.append, clock=lambda: self.now_ns, config=config, on_event=self._note
+        )
 
     def __iter__(self) -> Iterator[FrameSet]:
         """The frame sets in order; the frames' data are arrays as `Frame` says.
@@ -109,6 +113,10 @@ class BagFrames:
         """Count a message that is of no use."""
         known = (modality, reason) in self.dropped or len(self.dropped) < _MOST_REASONS
         self.dropped[modality, reason if known else "other reasons"] += 1
+
+    def _note(self, event: SyncEvent) -> None:
+        if event.is_remark:
+            self.remarks.append(event.text)
 
     def _arrivals(self) -> Iterator[Arrival]:
         for recorded in self._bag.messages(self._modalities):

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival, stamped
 from m3l_core.bags.frame_sets import MODALITIES, BagFrames
 from m3l_core.bags.reader import Bag, deserialize, open_bag
 from m3l_core.datasets.indexing import LABEL
@@ -56,6 +56,10 @@ class Extraction:
     """(modality, why) -> messages that were of no use."""
     damage: str = ""
     """Why this is not the whole bag; what came until then is sound."""
+    unused: dict[str, str] = field(default_factory=dict)
+    """Modality of which messages were recorded and none is in a frame set -> why."""
+    remarks: list[str] = field(default_factory=list)
+    """What kept frames from being used, and which of the node's parameters helps."""
 
     def skip_messages(self, modality: str, number: int) -> None:
         self.skipped[f"{modality} messages", _OUTSIDE] += number
@@ -121,10 +125,11 @@ def _extract(bag: Bag, task: ExtractionTask, cameras: RecordedCameras, advance: 
     recorded = {name: bag.topics[topic].msgcount for name, topic in task.topics.items()}
 
     def needed(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        arrivals = stamped(arrivals, settings.stamps)
         return settings.time_range.needed(arrivals, bag.start_ns, recorded, extraction.skip_messages)
 
     frames = BagFrames(bag, task.topics, settings.sync, faults=needed, advance=lambda: advance(1))
-    extraction.dropped = frames.dropped
+    extraction.dropped, extraction.remarks = frames.dropped, frames.remarks
     write = partial(write_frame_set, folder, task.name, cameras.registration)
     with FrameIndex(folder) as index:
         try:
@@ -137,6 +142,9 @@ def _extract(bag: Bag, task: ExtractionTask, cameras: RecordedCameras, advance: 
             extraction.damage = str(error)
         if settings.label_topic is not None:
             _extract_labels(bag, folder, settings.label_topic, extraction, index, frames.drop, advance)
+    for name in task.topics:
+        if frames.recorded[name] and extraction.frame_sets and extraction.without[name] == extraction.frame_sets:
+            extraction.unused[name] = "; ".join(frames.remarks) or _reasons(extraction, name)
     if not extraction.frame_sets:
         raise DatasetError(extraction.damage or _nothing(bag, task, extraction))
     return extraction
@@ -147,6 +155,7 @@ def _source(bag: Bag, task: ExtractionTask, cameras: RecordedCameras) -> dict[st
         "bag": task.name,
         "start_ns": bag.start_ns,
         "topics": dict(task.topics),
+        "stamps": task.settings.stamps,
         "synchronizer": asdict(task.settings.sync),
         "depth": AS_RECORDED if cameras.registration is None else REGISTERED,
         "cameras": cameras.described(),
@@ -218,8 +227,14 @@ def _extract_labels(
         extraction.damage = str(error)
 
 
+def _reasons(extraction: Extraction, of: str = "") -> str:
+    """Why messages were dropped, of all modalities or of one."""
+    dropped = [(modality, why, count) for (modality, why), count in extraction.dropped.items() if of in ("", modality)]
+    return "; ".join(f"{modality}: {count} x {why}" for modality, why, count in dropped)
+
+
 def _nothing(bag: Bag, task: ExtractionTask, extraction: Extraction) -> str:
-    reasons = "; ".join(f"{modality}: {count} x {why}" for (modality, why), count in extraction.dropped.items())
+    reasons = _reasons(extraction)
     skipped = "; ".join(f"{count} {what} {why}" for (what, why), count in extraction.skipped.items())
     found = ". ".join(filter(None, (reasons, skipped)))
     return f"bag {bag.path} has no usable frame on {', '.join(task.topics.values())}. {found}".rstrip(". ")

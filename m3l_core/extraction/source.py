@@ -21,8 +21,8 @@ def begin(folder: Path, source: Mapping[str, Any], bag: Path) -> None:
 
     Args:
         folder: of the recording.
-        source: ``start_ns``, ``topics``, ``synchronizer`` and ``depth``, which make the files what they are, and
-            whatever else is worth knowing.
+        source: ``start_ns``, ``topics``, ``stamps``, ``synchronizer`` and ``depth``, which make the files what they
+            are, and whatever else is worth knowing.
         bag: for the text of an error.
 
     Raises:
@@ -36,10 +36,10 @@ def begin(folder: Path, source: Mapping[str, Any], bag: Path) -> None:
         except (yaml.YAMLError, TypeError, ValueError) as error:
             raise DatasetError(f"{path} does not say what {folder} holds ({error}): remove {folder}") from error
         # The first releases wrote neither: any synchronizer may have been at work, and no depth was registered.
-        unsaid = {"synchronizer": source["synchronizer"], "depth": AS_RECORDED}
+        unsaid = {"synchronizer": source["synchronizer"], "depth": AS_RECORDED, "stamps": "header"}
         differing = {
             key: (was, source[key])
-            for key in ("start_ns", "topics", "synchronizer", "depth")
+            for key in ("start_ns", "topics", "stamps", "synchronizer", "depth")
             if (was := former.get(key, unsaid.get(key))) != source[key]
         }
         if differing:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from m3l_core.bags.arrivals import Stamps
 from m3l_core.bags.reader import open_bag
 from m3l_core.bags.time_range import TimeRange
 from m3l_core.bags.topics import NONE, choose_topics
@@ -29,6 +30,8 @@ class ExtractionSettings:
     sync: SyncConfig = field(default_factory=SyncConfig)
     depth_as_is: bool = False
     """Depth is taken for registered to color."""
+    stamps: Stamps = "header"
+    """What counts as an image's stamp, and is the name of its files."""
 
     def described(self) -> dict[str, Any]:
         """Which frame sets are chosen, in words that a file can hold."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from m3l_core.bags.sync_arguments import add_sync_arguments, sync_config_of
 from m3l_core.bags.topics import NONE
 from m3l_core.bundle import BundleDescription
 from m3l_core.command_line import number_between, whole_number
@@ -23,7 +24,6 @@ from m3l_core.replay.replay import ReplaySettings
 from m3l_core.replay.report.figures import FIGURES, MM_ROBUST, SUBSETS, Limit, check_limits, parse_limits
 from m3l_core.replay.stored_bags import BagRequest, stored_sink
 from m3l_core.shipped import shipped_bundle
-from m3l_core.streaming.sync_config import SyncConfig
 
 
 class LiveOptions(NamedTuple):
@@ -78,12 +78,7 @@ def _mean_the_same_anywhere(arguments: argparse.Namespace) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
     """The robot's, as far as the command line sets them."""
-    sync = SyncConfig(
-        approx_sync_max_interval_ns=round(arguments.max_interval * 1e9),
-        sync_timeout_ns=round(arguments.sync_timeout * 1e9),
-        sensor_timeout_ns=round(arguments.sensor_timeout * 1e9),
-    )
-    return ReplaySettings(arguments.stamps, sync, min_confidence=arguments.min_confidence)
+    return ReplaySettings(arguments.stamps, sync_config_of(arguments), min_confidence=arguments.min_confidence)
 
 
 def live_options_of(arguments: argparse.Namespace) -> LiveOptions:
@@ -162,11 +157,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
         metavar="PATH",
         help="ground truth: folder of STAMP_NS.png, of such folders by bag, or frames.json; one, or one for each bag",
     )
-    add("--stamps", choices=("header", "receive"), default="header", help="what counts as an image's stamp")
-    seconds = number_between(1e-9, 1000)
-    add("--max-interval", type=seconds, default=0.02, metavar="S", help="the node's approx_sync_max_interval")
-    add("--sync-timeout", type=seconds, default=0.05, metavar="S", help="the node's sync_timeout")
-    add("--sensor-timeout", type=seconds, default=0.5, metavar="S", help="the node's sensor_timeout")
+    add_sync_arguments(parser)
     add("--engine", default="auto", choices=("auto", *ENGINES))
     add("--precision", default="auto", choices=("auto", *PRECISIONS))
     add(

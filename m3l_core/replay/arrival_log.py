@@ -6,17 +6,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival, Stamps
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.errors import DatasetError
 from m3l_core.replay.measures.timing import Delivery, delivery_of
 from m3l_core.streaming.stock_synchronizer import stock_sets
 from m3l_core.streaming.sync_config import SyncConfig
-
-Stamps = Literal["header", "receive"]
-"""What counts as the stamp of an image: that of its header, or when it was recorded."""
 
 
 @dataclass(frozen=True, slots=True)

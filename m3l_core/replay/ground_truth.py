@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3l_core.bags.arrivals import Stamps
 from m3l_core.bags.reader import Bag, RecordedMessage, deserialize
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.files import lies_below
 from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE
-from m3l_core.replay.arrival_log import Stamps
 from m3l_core.replay.label_images import LabelFiles, LabelStore
 from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from m3l_core.bags.arrivals import Arrival, Faults, no_faults
+from m3l_core.bags.arrivals import Arrival, Faults, Stamps, no_faults
 from m3l_core.bags.frame_sets import BagFrames, RecordedFrame
 from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError
 from m3l_core.frames import FrameSet
-from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
+from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.measures.comparisons import Comparisons, Moment, Yardstick
 from m3l_core.replay.measures.measures import Measures, ModalityCounts
@@ -26,7 +26,7 @@ from m3l_core.replay.measures.timing import DeliveryMeter, Gap
 from m3l_core.replay.measures.worst_frames import WorstFrame
 from m3l_core.replay.recordings.sinks import Sink
 from m3l_core.segmenter import Segmenter
-from m3l_core.streaming.modality_stream import ModalityReport
+from m3l_core.streaming.modality_report import ModalityReport
 from m3l_core.streaming.sensor_health import HealthThresholds
 from m3l_core.streaming.sync_config import SyncConfig
 
@@ -216,7 +216,7 @@ class _Run:
             sink.arrived(arrival, now_ns, reports)
 
     def _begin_timelines(self) -> dict[str, StateTimeline]:
-        return {name: StateTimeline(self._settings.sync, self._log.start_ns) for name in self._topics}
+        return {name: StateTimeline(self._log.start_ns) for name in self._topics}
 
 
 def label_distance_ns(reference: ModalityReport, config: SyncConfig) -> int:

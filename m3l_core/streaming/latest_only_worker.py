@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from m3l_core.streaming.repeats import Failures
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -23,6 +25,7 @@ class LatestOnlyWorker(Generic[T]):
         self._slot: list[T] = []
         self._condition = threading.Condition()
         self._closed = False
+        self._failures = Failures(name, logger.error)
         self.replaced = 0
         self.errors = 0
         self.last_error = ""
@@ -58,4 +61,4 @@ class LatestOnlyWorker(Generic[T]):
             except Exception as error:
                 self.errors += 1
                 self.last_error = f"{type(error).__name__}: {error}"
-                logger.exception("%s failed", self._thread.name)
+                self._failures.tell(error)

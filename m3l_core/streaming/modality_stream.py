@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, deque
-from dataclasses import dataclass
-from enum import Enum
+from collections import Counter
 from typing import NamedTuple
 
 from m3l_core.frames import Frame
+from m3l_core.streaming.modality_report import Drop, ModalityReport, ModalityState, SyncEvent
+from m3l_core.streaming.rhythm import Rhythm
+from m3l_core.streaming.state_telling import StateTelling
 from m3l_core.streaming.sync_config import SyncConfig
 
 NEVER_NS = 1 << 63
 """Later than any clock."""
-
-
-class ModalityState(Enum):
-    OK = "OK"
-    STALE = "STALE"
-    """Late beyond its own measured period: by two of them, so that one lost frame is no news."""
-    LOST = "LOST"
-    """Nothing healthy for ``sensor_timeout``."""
-
-
-class Drop(Enum):
-    """Why a frame is in no frame set."""
-
-    LATE = "late"
-    """Its place in the order had passed when it arrived."""
-    SUPERSEDED = "superseded"
-    """It waited, and another frame of its modality was nearer."""
-    DUPLICATE = "duplicate"
-    """Its modality already had a frame of this stamp."""
-    OVERFLOW = "overflow"
-    """The queue was full."""
-    UNHEALTHY = "unhealthy"
-    """It carries nothing worth using."""
-    RESET = "reset"
-    """It waited when the stamps jumped."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncEvent:
-    """Something that a user wants to read once: a changed state, a reset, clocks that disagree."""
-
-    text: str
-    modality: str | None = None
-    state: ModalityState | None = None
-    """The new state, where the event is a change of state."""
 
 
 class Waiting(NamedTuple):
@@ -60,45 +26,20 @@ class Waiting(NamedTuple):
     """Why it is in no set itself, and only holds the place of one for the others; its arrival is accounted for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModalityReport:
-    """A copy of what is known about a modality at one moment."""
-
-    state: ModalityState
-    age_ns: int | None
-    """Since the last healthy frame arrived; None before the first."""
-    period_ns: int | None
-    """Median distance of stamps; None until measured."""
-    received: int
-    in_complete_sets: int
-    in_partial_sets: int
-    dropped: dict[str, int]
-    """Reason -> frames."""
-    waiting: int
-    reused: int
-    """Times that a frame served a further set."""
-    last_reason: str
-    """Why the last unhealthy frame was refused."""
-
-
 class ModalityStream:
     """Queue, rhythm, state and accounts of one modality. Not thread safe: the synchronizer guards it."""
 
     def __init__(self, name: str, config: SyncConfig) -> None:
         self.name = name
         self.offset_ns = config.stamp_offsets_ns.get(name, 0)
-        self.sensor_timeout_ns = config.sensor_timeout_ns
         self.max_interval_ns = config.approx_sync_max_interval_ns
         self.reuse_interval_ns = config.reuse_interval_ns
+        self.rhythm = Rhythm(config.reset_interval_ns, config.sync_timeout_ns)
         self.queue: list[Waiting] = []
         self.last_used: Waiting | None = None
-        self.newest_stamp_ns: int | None = None
-        self.skew_ns: int | None = None
-        """Stamp minus arrival, smoothed: compared between modalities it tells whether their clocks agree."""
         self.healthy_since_ns = 0
         """Arrival of the last healthy frame, or when the synchronizer started."""
         self.seen = False
-        self.period_ns: int | None = None
         self.last_reason = ""
         self.unhealthy_stamp_ns: int | None = None
         """Stamp of the last frame if it was unhealthy."""
@@ -107,56 +48,96 @@ class ModalityStream:
         self.state = ModalityState.STALE
         self.lost = False
         """Whether ``state`` is LOST: asked several times a frame, where looking up the Enum would show."""
+        self.telling = StateTelling()
+        self.mismatch = ""
+        """Why its frames have been in no set for a while though they come, and what to do about it."""
+        self.matched_ns = 0
+        """When a frame of it was in a set last, or was missing for a reason of its own."""
         self.received = 0
         self.in_sets = [0, 0]
         """Frames in partial sets, frames in complete sets."""
         self.reused = 0
         self.dropped: Counter[Drop] = Counter()
-        self._distances: deque[int] = deque(maxlen=9)
+        self._sensor_timeout_ns = config.sensor_timeout_ns
+        self._ok_from_ns = NEVER_NS
+        self._stale_at_ns = self._lost_at_ns = config.sensor_timeout_ns
+
+    def start(self, now_ns: int) -> None:
+        """The clock begins."""
+        self.healthy_since_ns = self.matched_ns = now_ns
+        self._expect_next()
 
     def observe(self, stamp_ns: int, now_ns: int) -> None:
         """Take note of a healthy frame's arrival."""
-        newest = self.newest_stamp_ns
-        if newest is None or stamp_ns > newest:
-            if newest is not None:
-                self._distances.append(stamp_ns - newest)
-                if len(self._distances) >= 3:
-                    # The median: lost frames double a few distances, they do not change the rhythm.
-                    self.period_ns = sorted(self._distances)[len(self._distances) // 2]
-            self.newest_stamp_ns = stamp_ns
-        skew = stamp_ns - now_ns
-        # Smoothed: one late arrival is no other clock.
-        self.skew_ns = skew if self.skew_ns is None else self.skew_ns + (skew - self.skew_ns) // 8
+        if self.lost or not self.seen:
+            self.matched_ns = now_ns
+            self.seen = True
+        self.rhythm.observe(stamp_ns, now_ns)
         self.healthy_since_ns = now_ns
-        self.seen = True
         self.unhealthy_stamp_ns = None
+        self._expect_next()
+
+    def _expect_next(self) -> None:
+        since, rhythm = self.healthy_since_ns, self.rhythm
+        self._lost_at_ns = self._stale_at_ns = since + self._sensor_timeout_ns
+        if rhythm.pace_ns is not None:
+            overdue = since + 3 * rhythm.pace_ns
+            if overdue < self._lost_at_ns:
+                self._stale_at_ns = overdue + 1
+            else:
+                self._lost_at_ns = self._stale_at_ns = overdue
+        if self.seen:
+            self._ok_from_ns = rhythm.disputed_until_ns
 
     def reconfigure(self, config: SyncConfig) -> None:
         """Other waits and windows; the offset stays, as frames that wait carry it."""
-        self.sensor_timeout_ns = config.sensor_timeout_ns
+        self._sensor_timeout_ns = config.sensor_timeout_ns
         self.max_interval_ns = config.approx_sync_max_interval_ns
         self.reuse_interval_ns = config.reuse_interval_ns
+        self.rhythm.reconfigure(config.reset_interval_ns, config.sync_timeout_ns)
+        self._expect_next()
 
     @property
     def is_unhealthy(self) -> bool:
         return self.unhealthy_stamp_ns is not None
 
     def state_at(self, now_ns: int) -> ModalityState:
-        age = now_ns - self.healthy_since_ns
-        if age >= self.sensor_timeout_ns:
-            return ModalityState.LOST
-        if not self.seen or (self.period_ns is not None and age > 3 * self.period_ns):
-            return ModalityState.STALE
-        return ModalityState.OK
+        if self._ok_from_ns <= now_ns < self._stale_at_ns:
+            return ModalityState.OK
+        return ModalityState.STALE if now_ns < self._lost_at_ns else ModalityState.LOST
 
-    def next_change_ns(self) -> int:
-        """When the state will change if nothing arrives."""
+    def next_change_ns(self, now_ns: int) -> int:
+        """When the state will change, or be worth telling, if nothing arrives."""
+        if self.state is ModalityState.OK:
+            soonest = self._stale_at_ns
+        elif self.lost:
+            soonest = NEVER_NS
+        elif now_ns < self._ok_from_ns:
+            soonest = min(self._ok_from_ns, self._lost_at_ns)
+        else:
+            soonest = self._lost_at_ns
+        return min(soonest, self.telling.due_ns(self.lost)) if self.telling.untold else soonest
+
+    def become(self, state: ModalityState) -> None:
+        """Change the state."""
+        self.state, self.lost = state, state is ModalityState.LOST
+        self.telling.untold += 1
         if self.lost:
-            return NEVER_NS
-        age = self.sensor_timeout_ns
-        if self.period_ns is not None and self.state is ModalityState.OK:
-            age = min(age, 3 * self.period_ns + 1)
-        return self.healthy_since_ns + age
+            self.late_since_ns = None
+
+    def told(self, now_ns: int) -> SyncEvent:
+        """The line that tells the state, which is due."""
+        why = self.last_reason if self.is_unhealthy and self.lost else self._dispute(now_ns)
+        more = self.telling.tell(self.lost, now_ns)
+        return SyncEvent(f"{self.name} is {self.state.value}{why and ': '}{why}{more}", self.name, self.state)
+
+    def _dispute(self, now_ns: int) -> str:
+        if self.lost and self.rhythm.is_leaping:
+            return "its stamps leap, and none goes on from another. Does its driver stamp by a clock?"
+        if now_ns >= self.rhythm.disputed_until_ns:
+            return ""
+        gap_s = self.rhythm.gap_ns / 1e9
+        return f"its stamps leap by {gap_s:.2f} s to and fro. Do two publish on its topic, such as a driver and a bag?"
 
     def drop(self, reason: Drop, number: int = 1) -> None:
         self.dropped[reason] += number
@@ -211,11 +192,12 @@ class ModalityStream:
         best = self.candidate(stamp_ns, following_ns)
         if best is None:
             return False
-        if self.period_ns is None or best.stamp_ns >= stamp_ns or best.stamp_ns != self.newest_stamp_ns:
+        period = self.rhythm.period_ns
+        if period is None or best.stamp_ns >= stamp_ns or best.stamp_ns != self.rhythm.newest_stamp_ns:
             return True
         # Clearly: by a quarter of a period, or jitter would decide. One at a distance d is followed by one at
         # period - d, so that it is bettered by 2 d - period.
-        return 2 * (stamp_ns - best.stamp_ns) - self.period_ns <= self.period_ns // 4
+        return 2 * (stamp_ns - best.stamp_ns) - period <= period // 4
 
     def take(self, chosen: Waiting) -> None:
         """Use a waiting frame; the older ones are passed over."""
@@ -235,15 +217,23 @@ class ModalityStream:
     def forget(self, now_ns: int) -> None:
         """Empty the queue and unlearn stamps; a new timeline begins. The age of the sensor is not forgotten."""
         self.drop_oldest(Drop.RESET, len(self.queue))
-        self._distances.clear()
-        self.last_used = self.newest_stamp_ns = self.skew_ns = self.unhealthy_stamp_ns = self.late_since_ns = None
+        self.rhythm.forget(now_ns)
+        self.telling.forget(now_ns)
+        self.last_used = self.unhealthy_stamp_ns = self.late_since_ns = None
+        self.matched_ns, self.mismatch = now_ns, ""
         self.healthy_since_ns = min(self.healthy_since_ns, now_ns)
+        self._expect_next()
 
     def report(self, now_ns: int) -> ModalityReport:
         return ModalityReport(
             state=self.state_at(now_ns),
             age_ns=now_ns - self.healthy_since_ns if self.seen else None,
-            period_ns=self.period_ns,
+            period_ns=self.rhythm.period_ns,
+            rate_hz=self.rhythm.rate_hz(now_ns),
+            stale_after_ns=stale_at - self.healthy_since_ns
+            if (stale_at := self._stale_at_ns) < self._lost_at_ns
+            else None,
+            lost_after_ns=self._lost_at_ns - self.healthy_since_ns,
             received=self.received,
             in_complete_sets=self.in_sets[True],
             in_partial_sets=self.in_sets[False],
@@ -251,4 +241,5 @@ class ModalityStream:
             waiting=sum(not entry.worthless for entry in self.queue),
             reused=self.reused,
             last_reason=self.last_reason,
+            remark=self._dispute(now_ns) or self.mismatch,
         )

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from m3l_core.streaming.repeats import Failures
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -24,6 +26,7 @@ class OrderedDelivery(Generic[T]):
         self._items: deque[T] = deque(maxlen=capacity)
         self._lock = threading.Lock()
         self._delivering = False
+        self._failures = Failures("a callback of the synchronizer", logger.error)
         self.errors = 0
 
     @property
@@ -50,6 +53,6 @@ class OrderedDelivery(Generic[T]):
     def _call(self, item: T) -> None:
         try:
             self._callback(item)
-        except Exception:
+        except Exception as error:
             self.errors += 1
-            logger.exception("a callback of the synchronizer failed")
+            self._failures.tell(error)

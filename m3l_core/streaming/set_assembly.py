@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.modality_stream import Drop, ModalityStream, SyncEvent, Waiting
+from m3l_core.streaming.mismatch import apart_ns, differ, is_mismatched, mismatch
+from m3l_core.streaming.modality_report import Drop, SyncEvent
+from m3l_core.streaming.modality_stream import ModalityStream, Waiting
 from m3l_core.streaming.sync_config import SyncConfig
 
 
@@ -15,14 +17,15 @@ class SetAssembler:
     Args:
         streams: the modalities, the preferred reference first.
         config: how near is near.
-        on_event: told once when the clocks of two modalities disagree.
+        on_event: told once, for each cause, when the frames of a modality come and find no set.
     """
 
     def __init__(
         self, streams: Sequence[ModalityStream], config: SyncConfig, on_event: Callable[[SyncEvent], None]
     ) -> None:
         self._streams, self._config, self._on_event = streams, config, on_event
-        self._skewed: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
+        """(modality, cause) of the mismatches that have been told."""
         self.last_set_ns: int | None = None
         """Corrected stamp of the last set; None at the beginning of a timeline."""
         self.complete_sets = 0
@@ -44,8 +47,8 @@ class SetAssembler:
         following = reference.queue[0].stamp_ns if reference.queue else None
         if leading.worthless:
             missing[reference.name] = leading.worthless
-            if following is None and reference.period_ns is not None:
-                following = leading.stamp_ns + reference.period_ns
+            if following is None and reference.rhythm.period_ns is not None:
+                following = leading.stamp_ns + reference.rhythm.period_ns
         else:
             frames[reference.name], reference.last_used = leading.frame, leading
             contributing.append(reference)
@@ -63,6 +66,7 @@ class SetAssembler:
                 missing[stream.name] = self._why_missing(stream, reference, leading.stamp_ns, now_ns)
             else:
                 frames[stream.name] = chosen.frame
+                stream.matched_ns, stream.mismatch = now_ns, ""
                 if chosen is stream.last_used:
                     stream.reused += 1
                 else:
@@ -85,17 +89,19 @@ class SetAssembler:
     def _why_missing(self, stream: ModalityStream, reference: ModalityStream, stamp_ns: int, now_ns: int) -> str:
         interval_ns = self._config.approx_sync_max_interval_ns
         if stream.unhealthy_stamp_ns is not None and abs(stream.unhealthy_stamp_ns - stamp_ns) <= interval_ns:
+            stream.matched_ns = now_ns
             return stream.last_reason
         if stream.lost:
             why = f", the last one: {stream.last_reason}" if stream.is_unhealthy else ""
             return f"no healthy frame for {(now_ns - stream.healthy_since_ns) / 1e9:.1f} s{why}"
-        if stream.skew_ns is not None and reference.skew_ns is not None:
-            skew_ns = abs(stream.skew_ns - reference.skew_ns)
-            if skew_ns > interval_ns:
-                text = f"{reference.name} and {stream.name} differ by {skew_ns / 1e9:.2f} s"
-                if stream.name not in self._skewed:
-                    self._skewed.add(stream.name)
-                    self._on_event(SyncEvent(text, stream.name))
-                return text
-        self._skewed.discard(stream.name)
-        return f"no frame within {interval_ns / 1e9:.3f} s"
+        if not stream.mismatch and is_mismatched(stream, now_ns):
+            cause, stream.mismatch = mismatch(reference, stream, stamp_ns, self._config)
+            if (stream.name, cause) not in self._told:
+                self._told.add((stream.name, cause))
+                self._on_event(SyncEvent(stream.mismatch, stream.name, is_remark=True))
+        apart = apart_ns(reference, stream)
+        return (
+            differ(reference, stream, apart)
+            if abs(apart) > interval_ns
+            else f"no frame within {interval_ns / 1e9:.3f} s"
+        )

@@ -20,7 +20,7 @@ class SyncConfig:
     """A modality's last used frame may serve further sets up to this distance; 0 = each frame serves once."""
     reset_interval_ns: int = 1_000_000_000
     """Stamps that jump back by more begin a new timeline."""
-    queue_size: int = 20
+    queue_size: int = 50
     """Frames that may wait per modality: enough for ``sensor_timeout_ns``, or some are lost before another leads."""
     stamp_offsets_ns: Mapping[str, int] = field(default_factory=dict)
     """Modality -> what to add to its stamps, for a known shift between clocks."""

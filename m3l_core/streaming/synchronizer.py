@@ -20,15 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.modality_stream import (
-    NEVER_NS,
-    Drop,
-    ModalityReport,
-    ModalityState,
-    ModalityStream,
-    SyncEvent,
-    Waiting,
-)
+from m3l_core.streaming.jumps import judge_jump
+from m3l_core.streaming.modality_report import Drop, ModalityReport, SyncEvent
+from m3l_core.streaming.modality_stream import NEVER_NS, ModalityStream, Waiting
 from m3l_core.streaming.ordered_delivery import OrderedDelivery
 from m3l_core.streaming.set_assembly import SetAssembler
 from m3l_core.streaming.sync_config import SyncConfig
@@ -100,7 +94,7 @@ class FrameSynchronizer:
                 if len(stream.queue) > self.config.queue_size and stream is not self._reference():
                     stream.drop_oldest(Drop.OVERFLOW)
             self._leave(now)
-            self._idle_until_ns = self._next_change()
+            self._idle_until_ns = self._next_change(now)
         self._deliver()
 
     def poll(self) -> None:
@@ -111,7 +105,7 @@ class FrameSynchronizer:
                 return
             self._update_states(now)
             self._leave(now)
-            self._idle_until_ns = self._next_change()
+            self._idle_until_ns = self._next_change(now)
         self._deliver()
 
     def next_deadline_ns(self) -> int | None:
@@ -158,17 +152,17 @@ class FrameSynchronizer:
         now = self._clock()
         if self._now_ns is None:
             for stream in self._ordered:
-                stream.healthy_since_ns = now
+                stream.start(now)
         elif now < self._now_ns:
             self._reset(f"the clock went back by {(self._now_ns - now) / 1e9:.2f} s", now)
         self._now_ns = now
         return now
 
-    def _next_change(self) -> int:
+    def _next_change(self, now: int) -> int:
         """When time alone will change a state or let a frame leave."""
         if self._sets.full:
             return 0
-        soonest = min([stream.next_change_ns() for stream in self._ordered])
+        soonest = min([stream.next_change_ns(now) for stream in self._ordered])
         for entry in self._led_by.queue if self._led_by is not None else ():
             soonest = min(soonest, entry.arrival_ns + self.config.sync_timeout_ns)
         return soonest
@@ -177,11 +171,9 @@ class FrameSynchronizer:
         for stream in self._ordered:
             state = stream.state_at(now)
             if state is not stream.state:
-                stream.state, stream.lost = state, state is ModalityState.LOST
-                if stream.lost:
-                    stream.late_since_ns = None
-                why = f": {stream.last_reason}" if stream.is_unhealthy and state is ModalityState.LOST else ""
-                self._events.put(SyncEvent(f"{stream.name} is {state.value}{why}", stream.name, state))
+                stream.become(state)
+            if stream.telling.untold and now >= stream.telling.due_ns(stream.lost):
+                self._events.put(stream.told(now))
 
     def _reference(self) -> ModalityStream | None:
         for stream in self._ordered:
@@ -192,6 +184,7 @@ class FrameSynchronizer:
     def _observe(self, stream: ModalityStream, frame: Frame, unhealthy: str | None, now: int) -> Waiting | None:
         """Take note of an arrival; what waits for its set, or None if the frame can be in none."""
         stream.received += 1
+        stream.rhythm.arrivals.append(now)
         stamp = frame.stamp_ns + stream.offset_ns
         if frame.stamp_ns <= 0:
             unhealthy = unhealthy or "its stamp is zero"
@@ -200,10 +193,14 @@ class FrameSynchronizer:
             stream.drop(Drop.UNHEALTHY)
             leads = frame.stamp_ns > 0 and stream is self._reference() and not stream.holds(stamp)
             return Waiting(stamp, now, frame, unhealthy) if leads else None
-        newest = stream.newest_stamp_ns
-        if newest is not None and stamp < newest - self.config.reset_interval_ns:
-            self._reset(f"the stamps of {stream.name} jumped back by {(newest - stamp) / 1e9:.2f} s", now)
-        elif stream.holds(stamp):
+        if jump := stream.rhythm.jump_ns(stamp, now):
+            followed, reset = judge_jump(stream, self._ordered, stamp, jump, now)
+            if not followed:
+                stream.drop(Drop.LEAP)
+                return None
+            if reset:
+                self._reset(reset, now)
+        if stream.holds(stamp):
             stream.drop(Drop.DUPLICATE)
             return None
         stream.observe(stamp, now)
@@ -222,12 +219,16 @@ class FrameSynchronizer:
                 return True
             if stream.late_since_ns is None:
                 stream.late_since_ns = now
-            if behind <= self.config.reset_interval_ns and now - stream.late_since_ns < stream.sensor_timeout_ns:
+            newest = stream.rhythm.newest_stamp_ns
+            loops = newest is not None and entry.stamp_ns < newest and stream.rhythm.is_followed(entry.stamp_ns, now)
+            waited = now - stream.late_since_ns
+            if not loops and behind <= self.config.reset_interval_ns and waited < self.config.sensor_timeout_ns:
                 stream.drop(Drop.LATE)
                 return False
-            # It has another clock than the reference before it, or has set its own back: its time counts from now on,
-            # or there would be no set until it has caught up.
+            # It begins anew, as a short bag in a loop, or has another clock than the reference before it, or has set
+            # its own back: its time counts from now on, or there would be no set until it has caught up.
             self._reset(f"{stream.name} leads, its stamps are {behind / 1e9:.2f} s behind", now)
+            stream.observe(entry.stamp_ns, now)
         elif behind > self.config.approx_sync_max_interval_ns:
             stream.drop(Drop.LATE)
             return False
@@ -267,7 +268,8 @@ class FrameSynchronizer:
                 following: int | None = queue[index + 1].stamp_ns
             else:
                 # Not there yet, so it must be clearly nearer to count: by a quarter of a period.
-                following = entry.stamp_ns + reference.period_ns * 5 // 4 if reference.period_ns else None
+                period = reference.rhythm.period_ns
+                following = entry.stamp_ns + period * 5 // 4 if period else None
             for stream in self._ordered:
                 if stream is not reference and not stream.lost and not stream.is_settled(entry.stamp_ns, following):
                     break

@@ -31,7 +31,9 @@ class Stage:
     @property
     def states(self) -> dict[str, str]:
         """Modality -> OK, STALE or LOST."""
-        return {name: status.message for name, status in self._client.statuses.items()}
+        return {
+            name: status.values["state"] for name, status in self._client.statuses.items() if "state" in status.values
+        }
 
     @property
     def accounts(self) -> dict[str, str]:
@@ -45,7 +47,7 @@ class Stage:
             M3LError: it does not within ``timeout_s``; the text has its last status.
         """
         client = self._client
-        if not client.wait_until(lambda: client.state.message == "labelling" and client.is_heard(), timeout_s):
+        if not client.wait_until(lambda: client.state.is_labelling and client.is_heard(), timeout_s):
             said = client.state.message or "nothing"
             raise M3LError(f"the node was not ready after {timeout_s:.0f} s; it says: {said}")
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from m3l_core.replay.measures.measures import ModalityCounts
-from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
+from m3l_core.streaming.modality_report import ModalityReport, ModalityState
 from m3l_ros.node_client import NodeStatus
 
 _WHOLE = "segmentation"
@@ -66,12 +66,17 @@ class Accounts:
 def report_of(status: NodeStatus) -> ModalityReport:
     """The report of a modality that its diagnostics were made of, as far as their digits go."""
     values, numbers = status.values, _numbers(status)
-    age, rate = values["age [s]"], values["rate [Hz]"]
-    rate_hz = 0.0 if rate == "unknown" else float(rate)
+
+    def nanoseconds(key: str) -> int | None:
+        return None if values[key] in ("unknown", "never", "never seen") else round(float(values[key]) * 1e9)
+
     return ModalityReport(
         state=ModalityState(values["state"]),
-        age_ns=None if age == "never seen" else round(float(age) * 1e9),
-        period_ns=round(1e9 / rate_hz) if rate_hz else None,
+        age_ns=nanoseconds("age [s]"),
+        period_ns=nanoseconds("period of the stamps [s]"),
+        rate_hz=float(values["rate [Hz]"]),
+        stale_after_ns=nanoseconds("STALE after [s]"),
+        lost_after_ns=nanoseconds("LOST after [s]") or 0,
         received=numbers["frames in"],
         in_complete_sets=numbers["in complete sets"],
         in_partial_sets=numbers["in partial sets"],
@@ -79,6 +84,7 @@ def report_of(status: NodeStatus) -> ModalityReport:
         waiting=numbers["waiting"],
         reused=numbers["served again"],
         last_reason="" if values["last reason"] == "none" else values["last reason"],
+        remark="" if values["remark"] == "none" else values["remark"],
     )
 
 

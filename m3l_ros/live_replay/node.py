@@ -103,14 +103,16 @@ class StartedNode:
         client = self._client
         self._change_state("deactivate")
         # What comes after this is not about the run that has ended, and reaches only who subscribes to the next.
-        client.wait_until(lambda: client.state.message != "labelling" and client.is_unheard(), _PATIENCE_S)
+        client.wait_until(lambda: not client.state.is_labelling and client.is_unheard(), _PATIENCE_S)
 
     def _change_state(self, label: str, timeout_s: float = _PATIENCE_S) -> None:
         client = self._client
         request = ChangeState.Request()
         request.transition.label = label
         if not client.call(ChangeState, f"/{NAME}/change_state", request, timeout_s).success:
-            client.wait_until(lambda: client.state.message not in ("", "inactive", "labelling"), 2.0)
+            client.wait_until(
+                lambda: client.state.message not in ("", "inactive") and not client.state.is_labelling, 2.0
+            )
             raise M3LError(f"the node cannot {label}: {client.state.message or 'it does not say why'}")
 
 
@@ -131,7 +133,7 @@ class AttachedNode:
                 f"no {NAME} is heard in this ROS domain: start it, for example with: ros2 launch m3l_ros "
                 "segment.launch.py; or leave out --attach, and one is started for the replay"
             )
-        if client.state.message != "labelling":
+        if not client.state.is_labelling:
             raise M3LError(f"expected a {NAME} that labels, it says: {client.state.message}. Activate it")
         self._check_same(segmenter, parameters)
         if not client.wait_until(client.is_heard, _PATIENCE_S):

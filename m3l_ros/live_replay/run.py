@@ -91,7 +91,7 @@ class LiveRun:
         first = next(packed, None)  # before the node begins: its sensors are LOST if nothing comes for a while
         if not self.log.recorded:
             raise DatasetError(self.log.damage or no_message(bag, self._topics))
-        self._timelines = {name: StateTimeline(self._sync, self.log.start_ns) for name in self._topics}
+        self._timelines = {name: StateTimeline(self.log.start_ns) for name in self._topics}
         client.on_mask, client.on_statuses = partial(self._take_mask, masks), self._take_statuses
         self._before = node.begin()
         self._last_message_ns = self.log.end_ns if first is None else first.arrival.time_ns

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
 @pytest.fixture(scope="module")
 def shared_rig(tiny_bundle: Path) -> Iterator[Rig]:
-    waits = {"sync_timeout": 0.1, "sensor_timeout": 0.5}
+    waits = {"sync_timeout": 0.1, "sensor_timeout": 1.0}
     with Rig(tiny_bundle, waits, loader(ConstantEngine())) as rig:
         yield rig
 
@@ -74,8 +74,14 @@ def test_each_sensor_has_a_state_a_rate_an_age_and_the_last_reason(driver: Drive
     driver.wait_for("first word", lambda: driver.status("color").message)
     assert driver.status("color").values["age [s]"] == "never seen"
     assert driver.status("color").values["last reason"] == "none"
-    assert driver.status("color").values["rate [Hz]"] == "unknown"
-    driver.repeat("rate", driver.send_pair, lambda _: driver.status("color").values["rate [Hz]"] == "10.0", 0.2)
+    assert driver.status("color").values["rate [Hz]"] == "0.00"
+    driver.repeat(
+        "period",
+        driver.send_pair,
+        lambda _: driver.status("color").values["period of the stamps [s]"] == "0.100000",
+        0.2,
+    )
+    assert 0.5 < float(driver.status("color").values["rate [Hz]"]) < 50
     driver.repeat("health", driver.send_pair, lambda _: driver.status("depth").values["state"] == "OK")
     color = driver.status("color")
     assert (color.level, color.message, color.values["state"]) == (0, "OK", "OK")
@@ -85,15 +91,17 @@ def test_each_sensor_has_a_state_a_rate_an_age_and_the_last_reason(driver: Drive
     driver.wait_for("reason", lambda: "of the depth is valid" in driver.status("depth").values["last reason"])
     driver.wait_for("loss", lambda: driver.status("depth").values["state"] == "LOST")
     assert driver.status("depth").level == 2
+    driver.wait_for("end of the rate", lambda: driver.status("depth").values["rate [Hz]"] == "0.00")
     assert float(driver.status("depth").values["age [s]"]) >= 0.5
 
 
 def test_a_late_sensor_is_stale_before_it_is_lost(driver: Driver) -> None:
     seen: list[str] = []
-    driver.meanwhile = lambda: seen.append(driver.status("color").message)
-    for _ in range(5):
-        driver.wait_for_mask(driver.send_color())
-    driver.wait_for("loss", lambda: driver.status("color").message == "LOST")
+    driver.meanwhile = lambda: seen.append(driver.status("color").state)
+    driver.repeat(
+        "rhythm", driver.send_color, lambda _: driver.status("color").values.get("STALE after [s]") == "0.300", 0.05
+    )
+    driver.wait_for("loss", lambda: driver.status("color").state == "LOST")
     assert "STALE" in seen[seen.index("OK") :]
 
 

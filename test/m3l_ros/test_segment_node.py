@@ -85,7 +85,7 @@ def test_zed_images_are_labelled(driver: Driver) -> None:
 
     driver.make_color, driver.make_depth = bgra, metric
     assert driver.label_pair().header.frame_id == "color_optical_frame"
-    driver.wait_for("health of both", lambda: driver.status("color").message == driver.status("depth").message == "OK")
+    driver.wait_for("health of both", lambda: driver.status("color").message == driver.status("depth").state == "OK")
     assert driver.status("segmentation").dropped == {}
 
 

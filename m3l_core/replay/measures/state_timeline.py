@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from m3l_core.streaming.modality_stream import NEVER_NS, ModalityReport, ModalityState
-from m3l_core.streaming.sync_config import SyncConfig
+from m3l_core.streaming.modality_report import ModalityReport, ModalityState
+from m3l_core.streaming.modality_stream import NEVER_NS
 
 MOST_CHANGES = 2000
 
@@ -16,13 +16,12 @@ class StateTimeline:
     Between two healthy frames a state can only fall, at times that follow from the earlier one, so nothing is missed.
     """
 
-    def __init__(self, config: SyncConfig, start_ns: int) -> None:
+    def __init__(self, start_ns: int) -> None:
         self.changes: list[tuple[int, ModalityState]] = [(start_ns, ModalityState.STALE)]
         """(since when, state) in order; at most ``MOST_CHANGES``."""
         self.further_changes = 0
         self.lengths_ns: Counter[ModalityState] = Counter()
         """Time in each state, once the run has ended."""
-        self._timeout_ns = config.sensor_timeout_ns
         self._state = ModalityState.STALE
         self._since_ns = self._start_ns = start_ns
         self._healthy_ns: int | None = None
@@ -30,19 +29,21 @@ class StateTimeline:
 
     def observe(self, report: ModalityReport, now_ns: int) -> None:
         """Note what has changed until ``now_ns``, the time of the report."""
-        if report.age_ns is not None and (healthy_ns := now_ns - report.age_ns) != self._healthy_ns:
+        healthy_ns = None if report.age_ns is None else now_ns - report.age_ns
+        stale_ns = None if healthy_ns is None or report.stale_after_ns is None else healthy_ns + report.stale_after_ns
+        if healthy_ns is not None and healthy_ns != self._healthy_ns:
             self._healthy_ns = healthy_ns
-            self._become(ModalityState.OK, healthy_ns)
+            # STALE before its time: its stamps are of two timelines.
+            disputed = report.state is ModalityState.STALE and (stale_ns is None or now_ns < stale_ns)
+            self._become(ModalityState.STALE if disputed else ModalityState.OK, healthy_ns)
         if report.state is ModalityState.OK:
-            self._become(ModalityState.OK, now_ns)  # noted above, unless a reset has made it unlearn its period
+            self._become(ModalityState.OK, now_ns)  # noted above, unless a reset or the end of a dispute has made it so
             return
-        if self._healthy_ns is not None and report.period_ns is not None:
-            stale_ns = 3 * report.period_ns + 1
-            if stale_ns < self._timeout_ns:
-                self._become(ModalityState.STALE, self._healthy_ns + stale_ns)
+        if stale_ns is not None:
+            self._become(ModalityState.STALE, stale_ns)
         if report.state is ModalityState.LOST:
-            since_ns = self._start_ns if self._healthy_ns is None else self._healthy_ns
-            self._become(ModalityState.LOST, since_ns + self._timeout_ns)
+            since_ns = self._start_ns if healthy_ns is None else healthy_ns
+            self._become(ModalityState.LOST, since_ns + report.lost_after_ns)
 
     def finish(self, report: ModalityReport, now_ns: int, end_ns: int) -> None:
         """The run ended at ``end_ns``, before this report."""

@@ -25,7 +25,7 @@ from m3l_core.replay.recordings.ros_messages import (
     status,
 )
 from m3l_core.replay.recordings.sinks import RunInfo
-from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
+from m3l_core.streaming.modality_report import ModalityReport, ModalityState
 from m3l_core.streaming.modality_values import LEVELS, modality_values
 
 MASK, CONFIDENCE, LABEL_INFO = "/segmentation/mask", "/segmentation/confidence", "/segmentation/label_info"

@@ -16,7 +16,7 @@ from m3l_core.errors import require
 from m3l_core.files import replacing_file
 from m3l_core.frames import Frame, FrameSet, Segmentation
 from m3l_core.replay.recordings.sinks import RunInfo
-from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
+from m3l_core.streaming.modality_report import ModalityReport, ModalityState
 
 STAMP, CLOCK = "stamp", "robot_clock"
 """Timelines: the stamps of the messages; when they arrived and when they were labelled."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bundle import BundleDescription
 from m3l_core.frames import FrameSet, Segmentation
-from m3l_core.streaming.modality_stream import ModalityReport
+from m3l_core.streaming.modality_report import ModalityReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from m3l_core.replay.report.page_figures import number
 from m3l_core.reporting.charts import svg, ticks
-from m3l_core.streaming.modality_stream import ModalityState
+from m3l_core.streaming.modality_report import ModalityState
 
 _LEFT, _PLOT, _RIGHT = 62, 838, 204
 _WIDTH = _LEFT + _PLOT + _RIGHT

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.arrivals import Arrival, Stamps
 from m3l_core.errors import DatasetError
-from m3l_core.replay.arrival_log import ArrivalLog, Origin, Stamps
+from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.measures.timing import Delivery
 from m3l_core.streaming.sync_config import SyncConfig
 

@@ -41,7 +41,7 @@ from m3l_core.replay.measures.measures import merged
 from m3l_core.replay.measures.timing import Delivery, Gap
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, replay
 from m3l_core.segmenter import Segmenter
-from m3l_core.streaming.modality_stream import ModalityState
+from m3l_core.streaming.modality_report import ModalityState
 from m3l_core.streaming.sync_config import SyncConfig
 
 TOPICS = {"color": COLOR, "depth": DEPTH}
@@ -320,7 +320,8 @@ def test_messages_that_cannot_be_read_were_recorded_too(tmp_path: Path) -> None:
 )
 def test_frames_that_wait_for_seconds_are_still_known(tmp_path: Path, faults: list[dict[str, Any]]) -> None:
     scenario = Scenario.model_validate({"name": "made", "faults": faults})
-    result = run(write_bag(tmp_path / "kitchen", frames(60)), faults=scenario.faults_for())
+    settings = ReplaySettings(sync=SyncConfig(queue_size=20))
+    result = run(write_bag(tmp_path / "kitchen", frames(60)), faults=scenario.faults_for(), settings=settings)
     assert result.measures.waits.percentile_s(99) == pytest.approx(1.9, abs=0.5)
 
 

@@ -81,8 +81,9 @@ def test_work_that_raises_is_counted_and_the_next_item_is_done(
     assert gate.done == [7]
     assert worker.errors == 2
     assert worker.last_error == "ValueError: -2 is negative"
-    assert [record.message for record in caplog.records] == ["tester failed"] * 2
-    assert caplog.records[0].exc_info is not None
+    first, second = (record.message for record in caplog.records)
+    assert first.startswith("tester failed; ") and "Traceback" in first and first.endswith("ValueError: -1 is negative")
+    assert second == "tester failed once more, at last with ValueError: -2 is negative"
 
 
 def test_close_waits_for_the_running_item_and_forgets_the_waiting_one(

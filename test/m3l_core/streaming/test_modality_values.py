@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from m3l_core.streaming.modality_stream import ModalityReport, ModalityState
+from m3l_core.streaming.modality_report import ModalityReport, ModalityState
 from m3l_core.streaming.modality_values import LEVELS, modality_values
 
 
 def test_rate_age_and_drops_are_told() -> None:
-    report = ModalityReport(ModalityState.OK, 20_000_000, 33_333_333, 9, 5, 1, {"late": 2, "duplicate": 1}, 1, 3, "")
+    report = ModalityReport(
+        state=ModalityState.OK,
+        age_ns=20_000_000,
+        period_ns=33_333_333,
+        rate_hz=29.97,
+        stale_after_ns=100_000_000,
+        lost_after_ns=500_000_000,
+        received=9,
+        in_complete_sets=5,
+        in_partial_sets=1,
+        dropped={"late": 2, "duplicate": 1},
+        waiting=1,
+        reused=3,
+        last_reason="",
+        remark="depth's stamps never meet color's",
+    )
     assert modality_values(report) == {
         "state": "OK",
-        "rate [Hz]": "30.0",
+        "remark": "depth's stamps never meet color's",
+        "rate [Hz]": "29.97",
+        "period of the stamps [s]": "0.033333",
         "age [s]": "0.02",
+        "STALE after [s]": "0.100",
+        "LOST after [s]": "0.500",
         "frames in": "9",
         "in complete sets": "5",
         "in partial sets": "1",
@@ -24,8 +43,11 @@ def test_rate_age_and_drops_are_told() -> None:
 
 
 def test_what_is_not_known_yet_is_said_so() -> None:
-    values = modality_values(ModalityReport(ModalityState.LOST, None, None, 0, 0, 0, {}, 0, 0, "black image"))
-    assert (values["rate [Hz]"], values["age [s]"], values["last reason"]) == ("unknown", "never seen", "black image")
+    report = ModalityReport(ModalityState.LOST, None, None, 0.0, None, 5 * 10**8, 0, 0, 0, {}, 0, 0, "black image")
+    values = modality_values(report)
+    assert (values["rate [Hz]"], values["age [s]"], values["last reason"]) == ("0.00", "never seen", "black image")
+    assert (values["period of the stamps [s]"], values["STALE after [s]"]) == ("unknown", "never")
+    assert values["remark"] == "none"
 
 
 def test_every_state_has_a_level() -> None:

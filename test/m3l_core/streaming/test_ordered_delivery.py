@@ -117,7 +117,7 @@ def test_a_callback_that_raises_is_counted_and_the_next_items_come(caplog: pytes
     delivery.flush()
     assert came == [0, 2, 4]
     assert delivery.errors == 3
-    assert len(caplog.records) == 3
+    assert len(caplog.records) == 2  # the first with its traceback, then one that counts
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])

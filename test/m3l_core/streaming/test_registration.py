@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.registration import registration_doubt
+from m3l_core.streaming.registration import is_same_aspect, registration_doubt, without_misfit
 
 
 def frame_set(**frame_ids: str) -> FrameSet:
-    frames = {name: Frame(name, 1, None, frame_id) for name, frame_id in frame_ids.items()}
+    frames = {name: Frame(name, 1, np.zeros((6, 8)), frame_id) for name, frame_id in frame_ids.items()}
     return FrameSet(next(iter(frames)), frames)
 
 
@@ -26,3 +27,28 @@ def test_another_frame_is_told(depth: str) -> None:
     told = registration_doubt(frame_set(color="color_optical", depth=depth))
     assert told is not None
     assert f"depth is in the frame '{depth}', color in 'color_optical'" in told
+
+
+@pytest.mark.parametrize(
+    ("size", "other", "same"),
+    [
+        ((480, 640), (240, 320), True),
+        ((720, 1280), (480, 848), True),  # modes of one sensor, rounded
+        ((100, 100), (100, 102), True),
+        ((100, 100), (100, 103), False),
+        ((180, 320), (240, 320), False),
+        ((480, 640), (640, 480), False),
+    ],
+)
+def test_depth_of_another_aspect_ratio_is_told_and_not_used(
+    size: tuple[int, int], other: tuple[int, int], same: bool
+) -> None:
+    frames = {name: Frame(name, 1, np.zeros(shape), "cam") for name, shape in (("color", size), ("depth", other))}
+    given = FrameSet("color", frames, {})
+    assert is_same_aspect(size, other) is is_same_aspect(other, size) is same
+    used = without_misfit(given)
+    if same:
+        assert used is given and registration_doubt(given) is None
+    else:
+        assert set(used.frames) == {"color"} and used.missing == {"depth": registration_doubt(given)}
+        assert f"depth of {other[1]}x{other[0]} does not lie over color of {size[1]}x{size[0]}" in used.missing["depth"]

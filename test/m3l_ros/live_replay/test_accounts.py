@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3l_core.streaming.modality_stream import Drop, ModalityReport, ModalityState
+from m3l_core.streaming.modality_report import Drop, ModalityReport, ModalityState
 from m3l_core.streaming.modality_values import modality_values
 from m3l_ros.live_replay.accounts import Accounts, report_of
 from m3l_ros.node_client import NodeStatus
@@ -18,6 +18,9 @@ REPORTS = st.builds(
     st.sampled_from(ModalityState),
     st.none() | st.integers(0, 10**12),
     st.none() | st.integers(10**6, 10**10),
+    st.floats(0, 1000),
+    st.none() | st.integers(10**6, 10**10),
+    st.integers(10**6, 10**10),
     NUMBER,
     NUMBER,
     NUMBER,
@@ -25,6 +28,7 @@ REPORTS = st.builds(
     NUMBER,
     NUMBER,
     st.sampled_from(["", "black image"]),
+    st.sampled_from(["", "depth's stamps never meet color's"]),
 )
 
 
@@ -37,12 +41,26 @@ def test_a_report_is_what_its_diagnostics_were_made_of(report: ModalityReport) -
     assert found.last_reason == report.last_reason
     assert (found.age_ns is None) == (report.age_ns is None)
     assert abs((found.age_ns or 0) - (report.age_ns or 0)) <= 5_000_000
-    if report.period_ns is None or report.period_ns < 10**9:
-        assert (found.period_ns or 0) == pytest.approx(report.period_ns or 0, rel=0.06)
+    assert found.remark == report.remark
+    assert found.rate_hz == pytest.approx(report.rate_hz, abs=0.006)
+    for name, step_ns in (("period_ns", 1000), ("stale_after_ns", 10**6), ("lost_after_ns", 10**6)):
+        assert (getattr(found, name) is None) == (getattr(report, name) is None)
+        assert (getattr(found, name) or 0) == pytest.approx(getattr(report, name) or 0, abs=step_ns)
 
 
 def diagnostics(received: int, complete: int, partial: int, published: int, **dropped: int) -> dict[str, NodeStatus]:
-    report = ModalityReport(ModalityState.OK, 0, 10**8, received, complete, partial - 1, dropped, 1, 0, "")
+    times = {"age_ns": 0, "period_ns": 10**8, "rate_hz": 10.0, "stale_after_ns": 3 * 10**8, "lost_after_ns": 5 * 10**8}
+    report = ModalityReport(
+        state=ModalityState.OK,
+        **times,
+        received=received,
+        in_complete_sets=complete,
+        in_partial_sets=partial - 1,
+        dropped=dropped,
+        waiting=1,
+        reused=0,
+        last_reason="",
+    )
     whole = {
         "bundle": "tiny",
         "sets complete": str(complete),

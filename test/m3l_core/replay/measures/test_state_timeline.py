@@ -1,4 +1,4 @@
-"""The timeline says what the synchronizer's own events say, though it hears only reports."""
+"""The timeline has every change of a state at its time, though it hears reports only now and then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from m3l_core.frames import Frame
 from m3l_core.replay.measures import state_timeline
 from m3l_core.replay.measures.state_timeline import StateTimeline
-from m3l_core.streaming.modality_stream import ModalityState, SyncEvent
+from m3l_core.streaming.modality_report import ModalityState
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 
@@ -21,24 +21,23 @@ Changes = list[tuple[int, ModalityState]]
 
 
 def both(arrivals: list[tuple[int, str, bool]]) -> tuple[dict[str, StateTimeline], dict[str, Changes]]:
-    """Timelines, and the changes by the synchronizer's events; arrivals are (ms, modality, healthy) in order."""
+    """Timelines, and the changes that the synchronizer goes through; arrivals are (ms, modality, healthy) in order."""
     now = START
-    events: dict[str, Changes] = {"color": [(START, STALE)], "depth": [(START, STALE)]}
+    changes: dict[str, Changes] = {"color": [(START, STALE)], "depth": [(START, STALE)]}
+    synchronizer = FrameSynchronizer(("color", "depth"), lambda frames: None, clock=lambda: now, config=CONFIG)
+    timelines = {name: StateTimeline(START) for name in changes}
 
-    def note(event: SyncEvent) -> None:
-        if event.modality is not None and event.state is not None:
-            events[event.modality].append((now, event.state))
-
-    synchronizer = FrameSynchronizer(
-        ("color", "depth"), lambda frames: None, clock=lambda: now, config=CONFIG, on_event=note
-    )
-    timelines = {name: StateTimeline(CONFIG, START) for name in events}
+    def note() -> None:
+        for name, report in synchronizer.report().items():
+            if report.state is not changes[name][-1][1]:
+                changes[name].append((now, report.state))
 
     def pass_time(until: int) -> None:
         nonlocal now
         while (deadline := synchronizer.next_deadline_ns()) is not None and deadline <= until:
             now = max(now, deadline)
             synchronizer.poll()
+            note()
         now = max(now, until)
 
     for at_ms, modality, healthy in arrivals:
@@ -46,12 +45,13 @@ def both(arrivals: list[tuple[int, str, bool]]) -> tuple[dict[str, StateTimeline
         for name, report in synchronizer.report().items():
             timelines[name].observe(report, now)
         synchronizer.add(Frame(modality, now, None), None if healthy else "black")
+        note()
     end = now
     pass_time(end + 2000 * MS)
     for name, report in synchronizer.report().items():
         timelines[name].finish(report, now, end)
-        events[name] = [change for change in events[name] if change[0] <= end]
-    return timelines, events
+        changes[name] = [change for change in changes[name] if change[0] <= end]
+    return timelines, changes
 
 
 @settings(max_examples=200)
