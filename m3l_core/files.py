@@ -165,12 +165,13 @@ def _lock_of(folder: Path) -> int | None:
     """A descriptor that holds the lock; None while another process has it, or puts the folder into its place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
     except FileExistsError:
         if folder.exists():  # a file
             raise
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

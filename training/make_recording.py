@@ -16,7 +16,6 @@ the classes of --bundle.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from m3l_core.datasets.class_map import ClassMap, read_mapping
 from m3l_core.datasets.folder import Sample, read_image, read_index
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_folder
+from m3l_core.json_files import read_json
 
 INDEX = "frames.json"
 START_NS = 1_700_000_000_000_000_000
@@ -65,7 +65,7 @@ def read_frames(source: Path, rate: float | None = None, recording: str | None =
     """
     index = source / INDEX if source.is_dir() else source
     try:
-        entries = json.loads(index.read_text(encoding="utf-8"))
+        entries = read_json(index)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{source} has no usable {INDEX}: {error}") from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):

@@ -22,7 +22,7 @@ from m3l_core.bags.arrivals import Arrival, stamped
 from m3l_core.bags.frame_sets import MODALITIES, BagFrames
 from m3l_core.bags.reader import Bag, deserialize, open_bag
 from m3l_core.datasets.indexing import LABEL
-from m3l_core.errors import DatasetError, ImageMessageError
+from m3l_core.errors import DatasetError, ImageMessageError, M3LError
 from m3l_core.extraction.frame_choice import changing, thinned
 from m3l_core.extraction.frame_index import FrameIndex
 from m3l_core.extraction.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
@@ -91,8 +91,8 @@ def extraction_or_reason(
     """What comes of a bag, or why nothing does."""
     try:
         return extract_bag(task, advance)
-    except DatasetError as error:
-        return error
+    except M3LError as error:
+        return error if isinstance(error, DatasetError) else DatasetError(str(error))
     except Exception:  # costs no other bag
         return DatasetError(f"{task.path}: {traceback.format_exc()}")
 

@@ -104,9 +104,11 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
             for entry in _parsed(file):
-                int(entry["stamp_ns"]), dict(entry["sha256"])
+                dict(entry["sha256"])
+                if not -(1 << 63) <= entry["stamp_ns"] < 1 << 63:
+                    raise ValueError(f"a frame has the stamp {entry['stamp_ns']}")
                 yield entry
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DatasetError(
             f"{path} cannot be read ({error}): remove it, and extract the recording again to have it rebuilt"
         ) from error

@@ -10,7 +10,6 @@ images, so the labelled ones are split once more, by city, into train_cities and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from m3l_core.datasets.coco_masks import draw_segmentation
 from m3l_core.errors import DatasetError
+from m3l_core.json_files import read_json
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, HeightModality
 from m3l_core.published.layout import Frame, Picture, PublishedSet, read_color, read_surface, wrong_layout
@@ -88,7 +88,7 @@ def _annotations(track: Path, split: str) -> dict[str, tuple[tuple[int, int], li
     if path is None:
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         outlines: dict[int, tuple[tuple[int, int], list[Any]]] = {
             image["id"]: ((int(image["height"]), int(image["width"])), []) for image in content["images"]
         }

@@ -12,7 +12,6 @@ label. The three folds are those of the data set: fold 1 tests on area 5, fold 2
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
+from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.published.layout import Frame, PublishedSet, read_pixels, read_uint16, to_millimetres, wrong_layout
@@ -130,7 +130,7 @@ def class_table(names: Path) -> NDArray[np.uint8]:
         DatasetError: the file is no list of such names.
     """
     try:
-        entries = json.loads(names.read_text(encoding="utf-8"))
+        entries = read_json(names)
         classes = [entry.split("_")[0] for entry in entries]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"{names} cannot be read as a list of names: {error}") from error

@@ -14,11 +14,13 @@ if a figure is beyond its limit or a bag is damaged.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
@@ -27,6 +29,7 @@ from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError, MissingPackageError
+from m3l_core.files import sole_user
 from m3l_core.remote_files import Location, cached_copy, joined, local_folder, make_folder
 from m3l_core.replay.arguments import (
     LiveOptions,
@@ -38,6 +41,7 @@ from m3l_core.replay.arguments import (
     sinks_of,
 )
 from m3l_core.replay.bags import BagTask, EngineChoice, Outcome, replay_bags
+from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.preparation import PreparedBag
 from m3l_core.replay.replay import ReplayResult, replay
 from m3l_core.replay.report.console import tables
@@ -71,6 +75,14 @@ def _main(live: Callable[[], OpenLive] | None) -> None:
         open_live = live()  # before the work: it may be that ROS is missing
     if arguments.output is not None:
         make_folder(arguments.output)
+    is_here = isinstance(arguments.output, Path)
+    with sole_user(arguments.output) if is_here else nullcontext():
+        _replay_and_report(arguments, scenarios, open_live)
+
+
+def _replay_and_report(
+    arguments: argparse.Namespace, scenarios: Sequence[Scenario], open_live: OpenLive | None
+) -> None:
     bundle = ModelBundle.load(cached_copy(arguments.bundle))
     described = bundle.description
     console = Console(stderr=True, highlight=False, markup=False)
