@@ -163,9 +163,15 @@ class ModelBundle:
             The bundle with it, and with the graphs of these weights that another process wrote meanwhile.
 
         Raises:
-            OSError: the folder, or the one around it, cannot be written.
-            BundleError: the folder is no bundle any more.
+            BundleError: the folder, or the one around it, cannot be written, or is no bundle any more.
         """
+        try:
+            return self._add_graph(content, name)
+        except OSError as error:
+            why = error.args[0][0][2] if isinstance(error, shutil.Error) else error  # of a list of files, the first
+            raise BundleError(f"{name} cannot be written to {self.folder}: {why}") from error
+
+    def _add_graph(self, content: bytes, name: GraphFile) -> ModelBundle:
         with replacing_folder(self.folder) as temporary:
             now = ModelBundle.load(self.folder).description
             if now.weights_sha256 != self.description.weights_sha256:
