@@ -72,7 +72,11 @@ COMMANDS: dict[str, tuple[list[list[str]], list[list[str]]]] = {
         [],
     ),
     "training.train": (
-        [[BAD, *TRAIN[1:]], ["recipe.yaml", "--data", BAD, "--output", "run"], [*TRAIN, f"start_weights={BAD}"]],
+        [
+            [BAD, *TRAIN[1:]],
+            ["recipe.yaml", "--data", BAD, "--output", "run"],
+            ["recipe.yaml", f"start_weights={BAD}", *TRAIN[1:]],
+        ],
         [["recipe.yaml", "--data", "rooms", "--output", OUT, *TRAIN[5:]]],
     ),
     "m3l_core.replay.command": (
@@ -172,7 +176,9 @@ def test_a_command_that_cannot_be_done_says_so_in_a_line(
     for arguments in outputs:
         runs += [([part.replace(OUT, name) for part in arguments], str(given), None) for name in nowhere]
         runs.append(([part.replace(OUT, "small") for part in arguments], str(given), 20))  # no file may be larger
-    ended: list[Any] = forks.ask({"do": "run", "module": module, "runs": runs}, timeout=480)
+    ended: list[Any] = forks.ask(
+        {"do": "run", "module": module, "also": NEEDS.get(module, ()), "runs": runs}, timeout=480
+    )
     problems = [
         f"{[part[:80] for part in arguments]}: {status}, {said[-300:]}"
         for (arguments, _, _), (status, said) in zip(runs, ended, strict=True)

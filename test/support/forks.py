@@ -146,5 +146,6 @@ def _run_all(work: dict[str, Any]) -> list[tuple[int, str]]:
 
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
-    importlib.import_module(asked["module"])
+    for each in (asked["module"], *asked.get("also", ())):  # once, not in each fork
+        importlib.import_module(each)
     json.dump((_kill_everywhere if asked["do"] == "kill" else _run_all)(asked), sys.stdout)
