@@ -62,13 +62,16 @@ class NodeClient:
         self._node.create_subscription(Image, "segmentation/mask", self._receive_mask, 10)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
+        self._closing = threading.Event()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._executor.shutdown()
+        self._closing.set()
+        self._executor.create_task(lambda: None)  # wakes it; to shut it down while it spins may raise there
         self._thread.join(5.0)
+        self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
@@ -141,7 +144,8 @@ class NodeClient:
 
     def _listen(self) -> None:
         with suppress(ExternalShutdownException):
-            self._executor.spin()
+            while not self._closing.is_set():
+                self._executor.spin_once()
 
     def _receive_mask(self, message: Image) -> None:
         ids = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)

@@ -199,12 +199,14 @@ def spin(node: SegmentNode, stop: StopRequest | None = None) -> None:
     stop = stop or StopRequest()
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
+    stopping = threading.Event()
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
             node.start()
-            executor.spin()
+            while not stopping.is_set():
+                executor.spin_once()
         except ExternalShutdownException:
             pass
         except BaseException as failure:
@@ -215,8 +217,10 @@ def spin(node: SegmentNode, stop: StopRequest | None = None) -> None:
     thread = threading.Thread(target=work, name="executor", daemon=True)
     thread.start()
     patience = stop.wait()
-    executor.shutdown()
+    stopping.set()
+    executor.create_task(lambda: None)  # wakes it; to shut it down while it spins may raise there
     thread.join()
+    executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown(context=node.context)
     patience.cancel()

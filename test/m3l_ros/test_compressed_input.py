@@ -56,18 +56,18 @@ def part(message: CompressedImage, share: float) -> CompressedImage:
 BAD_COLOR: dict[str, tuple[Callable[[], CompressedImage], str]] = {
     "truncated jpeg": (lambda: part(messages.jpeg(), 0.5), "jpeg truncated"),
     "truncated png": (lambda: part(messages.png(), 0.5), "png truncated"),
-    "empty": (lambda: messages.compressed(b"", "jpeg"), "must hold a jpeg or png"),
+    "empty": (lambda: messages.compressed(b"", "jpeg"), "it is empty, 0 bytes"),
     "no image": (lambda: messages.compressed(b"no image at all", "jpeg"), "must hold a jpeg or png"),
     "head and end of a jpeg alone": (lambda: messages.compressed(b"\xff\xd8\xff\xd9", "jpeg"), "corrupt jpeg"),
     "depth": (messages.compressed_depth, "not a color image"),
 }
 BAD_DEPTH: dict[str, tuple[Callable[[], CompressedImage], str]] = {
     "truncated png": (lambda: part(messages.compressed_depth(), 0.5), "png truncated"),
-    "less than the header": (lambda: messages.compressed(b"\0\0", "16UC1; compressedDepth png"), "has no png behind"),
-    "empty": (lambda: messages.compressed(b"", "16UC1; compressedDepth png"), "has no png behind"),
-    "RVL": (lambda: messages.compressed(bytes(64), "16UC1; compressedDepth rvl"), "RVL is not supported"),
+    "less than the header": (lambda: messages.compressed(b"\0\0", "16UC1; compressedDepth png"), "its 2 bytes end"),
+    "empty": (lambda: messages.compressed(b"", "16UC1; compressedDepth png"), "it is empty, 0 bytes"),
+    "RVL": (lambda: messages.compressed(bytes(64), "16UC1; compressedDepth rvl"), "corrupt rvl"),
     "jpeg": (lambda: messages.compressed(bytes(64), "8UC1; compressedDepth png"), "is not a depth image"),
-    "no format": (lambda: messages.compressed(bytes(64), ""), "is not supported"),
+    "no format": (lambda: messages.compressed(bytes(64), ""), "must hold a png"),
 }
 
 

@@ -52,7 +52,7 @@ BAD_COLOR: dict[str, tuple[Callable[[], Image], str]] = {
     "no encoding": (lambda: edited(messages.color(), encoding=""), "Encoding '' is not supported"),
     "data shorter than height * step": (lambda: cut(messages.color()), "needs 18432 bytes of data, got 9216"),
     "step shorter than a row": (lambda: edited(messages.color(), step=WIDTH), "needs a step of 288 bytes"),
-    "no data": (lambda: edited(messages.color(), data=b""), "got 0"),
+    "no data": (lambda: edited(messages.color(), data=b""), "it has no data"),
     "zero size": (lambda: Image(encoding="rgb8"), "is empty"),
     "zero width": (lambda: Image(encoding="rgb8", height=HEIGHT), "is empty"),
     "immense size": (lambda: edited(messages.color(), height=2**32 - 1, width=2**32 - 1, step=2**32 - 1), "needs"),

@@ -72,6 +72,7 @@ class Rig:
             )
             self._stack.callback(self._destroy)
             self._executor = SingleThreadedExecutor(context=context)
+            self._stopping = threading.Event()
             self._executor.add_node(self.node)
             self._thread = threading.Thread(target=self._spin, name="segment_node", daemon=True)
             self._thread.start()
@@ -103,7 +104,8 @@ class Rig:
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
+            while not self._stopping.is_set():
+                self._executor.spin_once()
         except ExternalShutdownException:
             pass
         except BaseException:
@@ -120,8 +122,10 @@ class Rig:
         gc.collect()
 
     def _stop(self) -> None:
-        self._executor.shutdown()
+        self._stopping.set()
+        self._executor.create_task(lambda: None)  # wakes it; to shut it down while it spins may raise there
         self._thread.join(20)
+        self._executor.shutdown()
         del self._executor
 
 
