@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from m3l_core.errors import M3LError
+from m3l_core.files import home_expanded
 from m3l_core.yaml_files import read_yaml
 
 _Topic = Annotated[str, Field(pattern=r"^[/~A-Za-z_][/A-Za-z0-9_]*$")]
@@ -53,7 +54,10 @@ def load_camera_preset(folder: Path, camera: str) -> CameraPreset:
         CameraPresetError: no such camera (the text lists those there are), no such file, or it is not a preset.
     """
     if "/" in camera or camera.endswith(".yaml"):
-        path = Path(camera).expanduser()
+        try:
+            path = home_expanded(camera)
+        except M3LError as error:
+            raise CameraPresetError(f"There is no camera preset {error}") from error
         if not path.is_file():
             raise CameraPresetError(f"There is no camera preset {path}: expected a YAML file with remappings")
     elif camera in (known := camera_names(folder)):

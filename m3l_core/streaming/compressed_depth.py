@@ -93,7 +93,9 @@ def _rvl(picture: bytes, most_pixels: int) -> NDArray[np.uint16]:
 
 def _metres(stored: NDArray[np.uint16], a: float, b: float) -> NDArray[np.float32]:
     """Quantized inverse depth, 0 = invalid, to metres."""
+    depth = stored.astype(np.float32)
+    depth -= np.float32(b)
     with np.errstate(divide="ignore"):
-        depth: NDArray[np.float32] = np.float32(a) / (stored.astype(np.float32) - np.float32(b))
+        np.divide(np.float32(a), depth, out=depth)
     depth[stored == 0] = np.nan
     return depth

@@ -86,3 +86,8 @@ def test_a_broken_preset_is_refused_with_its_path_and_fault(tmp_path: Path, text
         load_camera_preset(tmp_path, "mine")
     assert str(tmp_path / "mine.yaml") in str(caught.value)
     assert fault in str(caught.value)
+
+
+def test_a_home_that_there_is_not_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CameraPresetError, match=r"There is no camera preset ~nouser/camera\.yaml"):
+        load_camera_preset(tmp_path, "~nouser/camera.yaml")
