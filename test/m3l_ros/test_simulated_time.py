@@ -69,3 +69,15 @@ def test_a_clock_that_jumps_back_starts_over_and_says_so_once(simulation: Simula
         driver.label_pair()
         driver.wait_for("count of resets", lambda loop=loop: driver.status("segmentation").count("resets") == loop)
     assert len(driver.lines("reset")) == 2
+
+
+def test_without_a_clock_one_sensor_is_labelled_and_it_is_told(tiny_bundle: Path) -> None:
+    parameters = {"use_sim_time": True, "sensor_timeout": 30.0, "sync_timeout": 0.1}
+    with Rig(tiny_bundle, parameters, loader(ConstantEngine())) as rig:
+        driver = rig.driver
+        driver.repeat("mask of color alone", driver.send_color, driver.mask)
+        driver.wait_for_line("use_sim_time is set and /clock has not ticked for")
+        driver.wait_for("warning", lambda: "/clock has not ticked" in driver.status("segmentation").message)
+        assert driver.status("segmentation").level == 1
+        driver.label_pair()
+        assert len(driver.lines("/clock has not ticked")) == 1
