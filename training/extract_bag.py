@@ -48,8 +48,8 @@ def main() -> None:
                 continue
             if outcome.damage:
                 problems.append(f"{outcome.damage}; what came before is extracted")
-            for modality, why in outcome.unused.items():
-                problems.append(f"{outcome.name}: no {modality} image is in any frame set. {in_options(why)}")
+            if outcome.unused:
+                problems.append(f"{outcome.name}: {in_options(outcome.unused)}")
             _report(outcome, table, progress)
     if table.row_count:
         console.print(table)

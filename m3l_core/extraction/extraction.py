@@ -56,8 +56,8 @@ class Extraction:
     """(modality, why) -> messages that were of no use."""
     damage: str = ""
     """Why this is not the whole bag; what came until then is sound."""
-    unused: dict[str, str] = field(default_factory=dict)
-    """Modality of which messages were recorded and none is in a frame set -> why."""
+    unused: str = ""
+    """Which sensor's images are in no frame set though they were recorded, or never with the other's, and why."""
     remarks: list[str] = field(default_factory=list)
     """What kept frames from being used, and which of the node's parameters helps."""
 
@@ -142,9 +142,7 @@ def _extract(bag: Bag, task: ExtractionTask, cameras: RecordedCameras, advance: 
             extraction.damage = str(error)
         if settings.label_topic is not None:
             _extract_labels(bag, folder, settings.label_topic, extraction, index, frames.drop, advance)
-    for name in task.topics:
-        if frames.recorded[name] and extraction.frame_sets and extraction.without[name] == extraction.frame_sets:
-            extraction.unused[name] = "; ".join(frames.remarks) or _reasons(extraction, name)
+    extraction.unused = _unused(frames, extraction)
     if not extraction.frame_sets:
         raise DatasetError(extraction.damage or _nothing(bag, task, extraction))
     return extraction
@@ -225,6 +223,15 @@ def _extract_labels(
             advance(1)
     except DatasetError as error:
         extraction.damage = str(error)
+
+
+def _unused(frames: BagFrames, extraction: Extraction) -> str:
+    remarks = "; ".join(frames.remarks)
+    for name, number in frames.recorded.items():
+        if number and extraction.without[name] == extraction.frame_sets:
+            return f"no {name} image is in any frame set. {remarks or _reasons(extraction, name)}"
+    apart = remarks and not frames.synchronizer.complete_sets
+    return f"no frame set has both {' and '.join(frames.recorded)}. {remarks}" if apart else ""
 
 
 def _reasons(extraction: Extraction, of: str = "") -> str:

@@ -19,6 +19,7 @@ from support.bags import (
     ids,
     image,
     millimetres,
+    rgb,
     stamps,
     write_bag,
 )
@@ -218,3 +219,61 @@ def test_two_cameras_are_registered_or_the_driver_is_to_change(tmp_path: Path) -
     done = run(tmp_path, "lone", "--output", "data", "--depth-as-is")
     assert done.returncode == 0, done.stderr
     assert rows(done.stdout) == [["lone", "3", "0", "0", "0", "6"]]
+
+
+def recorded_at(period_ms: int, count: int, depth_late_ms: int = 5, depth_ahead_ms: int = 0) -> list[Recorded]:
+    """Color and depth of one rhythm."""
+    begin = stamps(1)[0]
+    messages = []
+    for number in range(count):
+        stamp = begin + number * period_ms * MS
+        messages.append(Recorded(COLOR, stamp, image(rgb(number), "rgb8", stamp)))
+        depth = image(millimetres(number), "16UC1", stamp + depth_ahead_ms * MS)
+        messages.append(Recorded(DEPTH, stamp + depth_late_ms * MS, depth))
+    return sorted(messages, key=lambda each: each.time_ns)
+
+
+@pytest.mark.parametrize("period_ms", [500, 1000, 10_000])
+def test_a_slow_recording_loses_one_image_of_a_sensor_at_most(tmp_path: Path, period_ms: int) -> None:
+    write_bag(tmp_path / "slow", recorded_at(period_ms, 20))
+    done = run(tmp_path, "slow", "--output", "data")
+    assert done.returncode == 0, done.stderr
+    assert [len(list((tmp_path / "data/slow" / name).iterdir())) >= 19 for name in ("color", "depth")] == [True, True]
+    done = run(tmp_path, "slow", "--output", "patient", "--sensor-timeout", 60)
+    assert [len(list((tmp_path / "patient/slow" / name).iterdir())) for name in ("color", "depth")] == [20, 20]
+
+
+def test_a_sensor_in_no_frame_set_is_a_failure_that_says_what_to_set(tmp_path: Path) -> None:
+    write_bag(tmp_path / "hall", recorded_at(100, 40, depth_ahead_ms=-60_000))
+    done = run(tmp_path, "hall", "--output", "data")
+    assert done.returncode == 1
+    assert "hall: no depth image is in any frame set. color and depth differ by 60.0" in done.stderr
+    assert "--stamp-offset depth=60.0" in done.stderr and "stamp_offset.depth" not in done.stderr
+    done = run(tmp_path, "hall", "--output", "shifted", "--stamp-offset", "depth=60")
+    assert (done.returncode, rows(done.stdout)) == (0, [["hall", "40", "0", "0", "0", "80"]]), done.stderr
+    done = run(tmp_path, "hall", "--output", "received", "--stamps", "receive")
+    assert (done.returncode, rows(done.stdout)) == (0, [["hall", "40", "0", "0", "0", "80"]]), done.stderr
+    done = run(tmp_path, "hall", "--output", "received")
+    assert done.returncode == 1 and "'stamps': 'receive'" in done.stderr, "another extraction is in that folder"
+
+
+def test_free_running_sensors_are_told_of_the_interval(tmp_path: Path) -> None:
+    write_bag(tmp_path / "hall", recorded_at(66, 60, depth_late_ms=40, depth_ahead_ms=33))
+    done = run(tmp_path, "hall", "--output", "data")
+    assert done.returncode == 1
+    assert "hall: no frame set has both color and depth. depth's stamps" in done.stderr
+    assert "--max-interval is 0.020 s" in done.stderr and "set it to 0.033 or more" in done.stderr
+    done = run(tmp_path, "hall", "--output", "wide", "--max-interval", 0.034)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("offset", ["depth", "depth=soon", "thermal=1", "=1"])
+def test_an_offset_names_a_sensor_and_seconds(tmp_path: Path, offset: str) -> None:
+    done = run(tmp_path, "hall", "--output", "data", "--stamp-offset", offset)
+    assert done.returncode == 2
+    assert f"expected color=SECONDS or depth=SECONDS, got '{offset}'" in done.stderr
+
+
+def test_labels_need_the_stamps_of_the_headers(tmp_path: Path) -> None:
+    done = run(tmp_path, "hall", "--output", "data", "--label", LABEL, "--stamps", "receive")
+    assert done.returncode == 2 and "--stamps must be header" in done.stderr
