@@ -66,3 +66,19 @@ def test_without_torch_and_ros_the_rest_runs_and_the_counts_are_those_of_the_tes
     assert re.search(rf"\d+ passed, {skipped} skipped in", done.stdout), done.stdout
     assert "needs torch (torch is hidden), from pip install 'm3l_ros[train]'" in done.stdout
     assert "needs rclpy (rclpy is hidden), from ROS 2, or pip install 'm3l_ros[ros]'" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_file_is_collected_where_only_what_the_package_needs_is_installed(tmp_path: Path) -> None:
+    optional = {"torch", "rclpy", "launch", "onnx", "onnxruntime", "openvino", "scipy", "h5py", "ray", "rerun", "timm"}
+    (tmp_path / "sitecustomize.py").write_text(HIDING.format(hidden=optional | {"fsspec", "tensorboard"}))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": python_path(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=380,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

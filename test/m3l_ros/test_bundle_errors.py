@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.needs("rclpy", "torch"), pytest.mark.dds]
 
 
 def expect_refusal(bundle: Path | str, reason: str, engine_loader: Callable[..., Any] = load_engine) -> None:
-    with Rig(bundle, engine_loader=engine_loader, active=False) as rig:
+    with Rig(bundle, {"engine": "torch"}, engine_loader, active=False) as rig:
         driver = rig.driver
         for _ in range(2):
             assert not driver.change_state("configure")

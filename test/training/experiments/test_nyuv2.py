@@ -16,6 +16,7 @@ from support.networks import TINY_EFFICIENTNET
 from support.python_path import python_path
 from support.rooms import write_rooms
 
+pytestmark = pytest.mark.needs("torch")
 ROOT = Path(__file__).parents[3]
 EXPERIMENTS = ROOT / "training" / "experiments"
 SCRIPT = EXPERIMENTS / "nyuv2.py"
