@@ -71,7 +71,7 @@ def test_without_torch_and_ros_the_rest_runs_and_the_counts_are_those_of_the_tes
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_file_is_collected_where_only_what_the_package_needs_is_installed(tmp_path: Path) -> None:
-    optional = {"torch", "rclpy", "launch", "onnx", "onnxruntime", "openvino", "scipy", "h5py", "ray", "rerun", "timm"}
+    optional = {"torch", "rclpy", "onnx", "onnxruntime", "openvino", "scipy", "h5py", "ray", "rerun", "timm"}
     (tmp_path / "sitecustomize.py").write_text(HIDING.format(hidden=optional | {"fsspec", "tensorboard"}))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"],
