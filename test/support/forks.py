@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from support.python_path import python_path
+
 ROOT = Path(__file__).parents[2]
 TRACEBACK = 70
 """Status of a command that an exception ended."""
@@ -30,7 +32,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 def ask(work: dict[str, Any], timeout: float = 110.0) -> Any:
     """The answer to a piece of work, from a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'test'}", "OMP_NUM_THREADS": "1", "COLUMNS": "140"}
+    environment = {**os.environ, "PYTHONPATH": python_path(ROOT / "test"), "OMP_NUM_THREADS": "1", "COLUMNS": "140"}
     command = [sys.executable, __file__]
     text = json.dumps(work)
     done = subprocess.run(command, input=text, env=environment, capture_output=True, text=True, timeout=timeout)
