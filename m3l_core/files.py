@@ -25,6 +25,8 @@ _PATIENCE_S = 10.0
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:32]
 _LEFTOVER = re.compile(rf"\..*\.{_HOST}-(\d+)-\d+\.part")
 _looked_through: set[Path] = set()
+_held: set[tuple[int, int]] = set()
+"""Device and inode of the folders that this process has for itself."""
 
 
 @contextmanager
@@ -147,6 +149,10 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
 def _only_one(folder: Path, refusal: str) -> Iterator[None]:
     """Make a folder and hold its lock, which ends with the process however that ends."""
@@ -155,9 +161,12 @@ def _only_one(folder: Path, refusal: str) -> Iterator[None]:
         if time.monotonic() > deadline:
             raise M3LError(refusal)
         time.sleep(0.05)
+    held = _identity(os.fstat(descriptor))
+    _held.add(held)
     try:
         yield
     finally:
+        _held.discard(held)
         os.close(descriptor)
 
 
@@ -188,6 +197,9 @@ def _lock_of(folder: Path) -> int | None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """For a moment; whoever comes second waits."""
+    if _identity(folder.stat()) in _held:  # by this process: it would wait for itself
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):  # a file system without locks

@@ -234,3 +234,12 @@ def test_a_killed_process_leaves_the_former_file(tmp_path: Path) -> None:
     path.write_text("old")
     assert killed("replacing_file", "temporary.write_text('half'); os.kill(os.getpid(), 9)", path, 9)
     assert path.read_text() == "old"
+
+
+@pytest.mark.timeout(20)
+def test_who_has_a_folder_for_himself_puts_others_into_it(tmp_path: Path) -> None:
+    with sole_user(tmp_path / "mine"):
+        for content in ("first", "second"):
+            with replacing_folder(tmp_path / "mine" / "inner") as part:
+                (part / "file").write_text(content)
+    assert (tmp_path / "mine" / "inner" / "file").read_text() == "second"
