@@ -13,6 +13,7 @@ import pytest
 from support.python_path import python_path
 
 from m3l_core.errors import MissingPackageError
+from m3l_core.installation import in_workspace, install_command
 from m3l_core.streaming import color_conversion
 from m3l_core.streaming.color_conversion import check, converter, converter_problem, to_rgb
 
@@ -78,7 +79,8 @@ def test_another_one_is_left_aside_and_told(tmp_path: Path, bridge: str) -> None
     assert chosen(tmp_path, bridge) == "rosbags.image.image\n"
     text = chosen(tmp_path, bridge, "--without-rosbags")
     assert told in text
-    assert "apt install ros-$ROS_DISTRO-cv-bridge, or pip install rosbags-image" in text
+    install = install_command() if in_workspace() else "pip install rosbags-image"
+    assert f"apt install ros-$ROS_DISTRO-cv-bridge, or {install}" in text
 
 
 def test_swapping_channels_needs_no_converter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     def call(*arguments: object) -> Ended:
         output = tmp_path / "out"
-        argv = ["m3l_replay", *map(str, arguments), "--live", *map(str, CALM), "--output", str(output)]
+        argv = ["m3l_replay", "--live", *map(str, (*CALM, *arguments)), "--output", str(output)]
         monkeypatch.setattr(sys, "argv", argv)
         status: Any = 0
         try:
@@ -182,11 +182,13 @@ def test_a_node_that_dies_is_told_with_its_log(
     assert ended.scenarios == {}
 
 
+@pytest.mark.needs("torch")
 def test_a_node_that_cannot_label_says_why(played: Callable[..., Ended], domain: int, tmp_path: Path) -> None:
     from m3l_core.modalities import ColorModality
 
     bundle = write_bundle(tmp_path / "color_only", (ColorModality(),))
-    ended = played(record(tmp_path / "hall", 3), "--bundle", bundle, "--domain", domain, "--scenario", "none")
+    options = ("--bundle", bundle, "--engine", "torch", "--domain", domain, "--scenario", "none")
+    ended = played(record(tmp_path / "hall", 3), *options)
     assert ended.status == 1
     assert "the node cannot configure: " in ended.error
     assert "is for color; this node has color, depth" in ended.error
