@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.bundle import ModelBundle, save_bundle
+from m3l_core.bundle import ModelBundle, join_bundles, save_bundle
 from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines.engine import load_engine
+from m3l_core.engines.onnx_export import export_onnx
 from m3l_core.errors import require
 from m3l_core.frames import ModelInput
+from m3l_core.metrics import subset_key
 from m3l_core.shipped import shipped_bundle, shipped_recording
 
 Size = tuple[int, int]
@@ -25,24 +27,42 @@ Labeller = Callable[[ModelInput, Size], NDArray[np.uint8]]
 LABEL_SIZE: Size = (480, 640)
 
 
-def prepare_bundle(work: Path, encoder: str | None, size: Size) -> None:
-    """Write ``work/bundle``: the shipped one, or a random one with another encoder, for this input, with its graph."""
-    from m3l_core.engines.onnx_export import export_onnx
+def prepare_bundles(work: Path, encoder: str | None, size: Size) -> None:
+    """Write ``work/bundle``, the shipped one or a random one of another encoder, and ``work/published``.
 
+    The second is a Mix Transformer of random weights, which run as fast as trained ones: what the published code has.
+    """
     shipped = ModelBundle.load(shipped_bundle())
-    changes: dict[str, Any] = {"input_height": size[0], "input_width": size[1], "graphs": {}}
-    weights = shipped.read_weights()
-    if encoder is not None:
-        from m3l_core.model.network import LinearFusionSegFormer
-        from m3l_core.trainer.export import weights_of
+    if encoder is None:
+        parts = [_resized(network, work / f"part{number}", size) for number, network in enumerate(shipped.networks())]
+        keys = [subset_key(part.description.modality_names) for part in parts[1:]]
+        bundle = join_bundles(work / "bundle", parts[0], dict(zip(keys, parts[1:], strict=True)), "# Of a benchmark\n")
+    else:
+        bundle = _random(shipped, work / "bundle", encoder, size)
+    transformer = encoder if encoder is not None and encoder.startswith("mit_") else "mit_b0"
+    published = _random(shipped, work / "published", transformer, size)
+    for each in (bundle, published):
+        export_onnx(each, read_model_inputs(shipped_recording(), each.description, 1))
+    _export_published(published, work / "published.onnx")
 
-        network = shipped.description.network.model_copy(update={"encoder": encoder})
-        changes |= {"name": encoder, "network": network, "miou": {}}
-        weights = weights_of(LinearFusionSegFormer(network))
-    description = shipped.description.model_copy(update=changes)
-    bundle = save_bundle(work / "bundle", description, weights, "# Of a benchmark\n")
-    export_onnx(bundle, read_model_inputs(shipped_recording(), description, 1))
-    _export_published(bundle, work / "published.onnx")
+
+def _resized(bundle: ModelBundle, folder: Path, size: Size) -> ModelBundle:
+    """The same network for another input."""
+    changes: dict[str, Any] = {"input_height": size[0], "input_width": size[1], "graphs": {}, "graphs_of_weights": ""}
+    return save_bundle(
+        folder, bundle.description.model_copy(update=changes), bundle.read_weights(), "# Of a benchmark\n"
+    )
+
+
+def _random(like: ModelBundle, folder: Path, encoder: str, size: Size) -> ModelBundle:
+    from m3l_core.model.network import LinearFusionSegFormer
+    from m3l_core.trainer.export import weights_of
+
+    network = like.description.network.model_copy(update={"encoder": encoder, "head_width": 256})
+    changes = {"name": encoder, "network": network, "miou": {}, "temperatures": {}, "subset_networks": {}}
+    changes |= {"input_height": size[0], "input_width": size[1], "graphs": {}, "graphs_of_weights": ""}
+    description = like.description.model_copy(update=changes)
+    return save_bundle(folder, description, weights_of(LinearFusionSegFormer(network)), "# Of a benchmark\n")
 
 
 def prepare_others(work: Path) -> None:
@@ -116,7 +136,7 @@ def _published_in_torch(work: Path, threads: int) -> Labeller:
 
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = load_network(ModelBundle.load(work / "bundle")).requires_grad_(False).to(device)
+    network = load_network(ModelBundle.load(work / "published")).requires_grad_(False).to(device)
     published = PublishedOrder(network)
 
     def label(frame: ModelInput, size: Size) -> NDArray[np.uint8]:
@@ -146,15 +166,25 @@ def _openvino(file: str, work: Path, threads: int) -> Labeller:
     return label
 
 
-def _ours(engine: str, precision: str, work: Path, threads: int) -> Labeller:
-    loaded = load_engine(ModelBundle.load(work / "bundle"), engine, precision, threads)
+def _ours(engine: str, precision: str, work: Path, threads: int, folder: str = "bundle") -> Labeller:
+    loaded = load_engine(ModelBundle.load(work / folder), engine, precision, threads)
     return lambda frame, size: loaded.infer(frame, size).labels
 
 
+def _alone(place: int, work: Path, threads: int) -> Labeller:
+    """With one sensor left."""
+    loaded = load_engine(ModelBundle.load(work / "bundle"), "openvino", "bf16", threads)
+
+    def label(frame: ModelInput, size: Size) -> NDArray[np.uint8]:
+        present = np.arange(frame.present.shape[1])[None] == place
+        return loaded.infer(ModelInput(frame.images, present), size).labels
+
+    return label
+
+
+BASELINE = "MiT in the published order, torch fp32"
 REFERENCE = "torch fp32"
-CONTENDERS: dict[str, Callable[[Path, int], Labeller]] = {
-    "published order, torch fp32": _published_in_torch,
-    "published order, openvino bf16": partial(_openvino, "published.onnx"),
+ENGINES: dict[str, Callable[[Path, int], Labeller]] = {
     REFERENCE: partial(_ours, "torch", "fp32"),
     "torch bf16": partial(_ours, "torch", "bf16"),
     "torch_compiled bf16": partial(_ours, "torch_compiled", "bf16"),
@@ -162,6 +192,15 @@ CONTENDERS: dict[str, Callable[[Path, int], Labeller]] = {
     "openvino fp32": partial(_ours, "openvino", "fp32"),
     "openvino bf16": partial(_ours, "openvino", "bf16"),
 }
+"""The same network, whose labels can be compared."""
 OTHERS: dict[str, Callable[[Path, int], Labeller]] = {
+    BASELINE: _published_in_torch,
+    "MiT in the published order, openvino bf16": partial(_openvino, "published.onnx"),
+    "MiT, openvino bf16": partial(_ours, "openvino", "bf16", folder="published"),
+    "color alone, openvino bf16": partial(_alone, 0),
+    "depth alone, openvino bf16": partial(_alone, 1),
+}
+SEGFORMER: dict[str, Callable[[Path, int], Labeller]] = {
     "SegFormer b0, color alone, openvino bf16": partial(_openvino, "segformer.onnx"),
 }
+CONTENDERS = OTHERS | ENGINES | SEGFORMER

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast the engines label, beside the published order of computation in eager torch: same frames, one process each.
+"""How fast the engines label, beside a Mix Transformer in the published order: same frames, one process each.
 
     python -m benchmarks.engines                          # the shipped bundle at 480x640, two threads
     python -m benchmarks.engines --size 240 320
@@ -27,7 +27,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import CONTENDERS, LABEL_SIZE, OTHERS, REFERENCE, Labeller, prepare_bundle, prepare_others
+from benchmarks.contenders import (
+    BASELINE,
+    CONTENDERS,
+    ENGINES,
+    LABEL_SIZE,
+    REFERENCE,
+    SEGFORMER,
+    Labeller,
+    prepare_bundles,
+    prepare_others,
+)
 from benchmarks.process_memory import peak_memory_mib
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
@@ -37,7 +47,6 @@ from m3l_core.frames import ModelInput
 from m3l_core.metrics import subsets
 from m3l_core.shipped import shipped_recording
 
-BASELINE = "published order, torch fp32"
 FRAMES = 4
 WARM_UP = 5
 
@@ -59,11 +68,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        prepare_bundle(work, arguments.encoder, tuple(arguments.size))
-        names = [*CONTENDERS]
+        prepare_bundles(work, arguments.encoder, tuple(arguments.size))
+        names = [name for name in CONTENDERS if arguments.others or name not in SEGFORMER]
         if arguments.others:
             prepare_others(work)
-            names += OTHERS
         names = [name for name in names if name in (BASELINE, REFERENCE) or arguments.only in name]
         found = compare(names, work, arguments)
         report(found, work, arguments)
@@ -89,7 +97,7 @@ def measure(name: str, work: Path, threads: int, runs: int) -> dict[str, Any]:
     bundle = ModelBundle.load(work / "bundle")
     frames = read_model_inputs(shipped_recording(), bundle.description, FRAMES)
     started = time.perf_counter()
-    label = (CONTENDERS | OTHERS)[name](work, threads)
+    label = CONTENDERS[name](work, threads)
     label(frames[0], LABEL_SIZE)
     load_s = time.perf_counter() - started
     seconds = []
@@ -97,7 +105,7 @@ def measure(name: str, work: Path, threads: int, runs: int) -> dict[str, Any]:
         started = time.perf_counter()
         label(frames[index % FRAMES], LABEL_SIZE)
         seconds.append(time.perf_counter() - started)
-    if name in CONTENDERS:
+    if name in ENGINES:
         np.save(work / f"{name}.npy", labels_of_subsets(label, frames, bundle.description.modality_names))
     return {"seconds": seconds[WARM_UP:], "load_s": load_s, "peak_mib": peak_memory_mib()}
 
@@ -139,7 +147,7 @@ def seconds_of(rounds: list[dict[str, Any]]) -> list[float]:
 
 
 def agreement(work: Path, name: str) -> str:
-    if name not in CONTENDERS:
+    if name not in ENGINES:
         return ""
     expected, found = (np.load(work / f"{each}.npy") for each in (REFERENCE, name))
     return f"{(expected == found).mean(axis=(1, 2, 3)).min():.2%}"

@@ -10,7 +10,7 @@ _DATA = Path(str(files("m3l_core"))) / "data"
 
 def shipped_bundle() -> Path:
     """Folder of the model bundle for color and depth of indoor rooms."""
-    return _DATA / "bundles" / "rooms_b0"
+    return _DATA / "bundles" / "indoor"
 
 
 def shipped_recording() -> Path:

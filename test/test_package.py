@@ -112,10 +112,11 @@ def test_every_file_under_data_is_installed(setup: dict[str, Any]) -> None:
 
 
 def test_the_shipped_bundle_is_there_and_small() -> None:
-    bundle = resources.files("m3l_core") / "data" / "bundles" / "rooms_b0"
-    files = {file.name: len(file.read_bytes()) for file in bundle.iterdir()}
-    assert {"model.yaml", "weights.safetensors", "README.md"} <= set(files)
-    assert sum(files.values()) <= 10e6
+    bundle = resources.files("m3l_core") / "data" / "bundles" / "indoor"
+    networks = [bundle, bundle / "color", bundle / "depth"]
+    sizes = [{file.name: len(file.read_bytes()) for file in each.iterdir() if file.is_file()} for each in networks]
+    assert all({"model.yaml", "model.onnx", "weights.safetensors", "README.md"} <= set(files) for files in sizes)
+    assert sum(sum(files.values()) for files in sizes) <= 25e6
 
 
 def test_the_sample_recording_is_there_and_small() -> None:

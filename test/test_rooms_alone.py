@@ -50,7 +50,7 @@ NEEDS = {
     "preprocessing": "numpy cv2 pydantic",
     "false_color": "numpy cv2 pydantic",
     "overlay": "numpy cv2 pydantic",
-    "reporting": "yaml safetensors",
+    "reporting": "numpy yaml pydantic safetensors",
     "bundle_description": "numpy yaml pydantic",
     "bundle": "numpy yaml pydantic safetensors",
     "bags": "numpy cv2 rosbags",

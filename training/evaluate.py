@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a model bundle on labelled frames, with every subset of its sensors and with damaged ones.
 
-    python training/evaluate.py m3l_core/data/bundles/rooms_b0 rooms/val.json --output runs/rooms_b0/val
+    python training/evaluate.py m3l_core/data/bundles/indoor nyuv2/val.json --output runs/indoor/val
 
 Where the labels have other classes than the bundle, --class-map says which of the bundle's each of them is; a class of
 the bundle that none of them becomes is left out of the mean.

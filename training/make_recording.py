@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write frames of a folder as a ROS 2 recording (MCAP), with the ground truth as a topic where there is one.
 
-    python training/make_recording.py rooms/sequences/a m3l_core/data/recordings/rooms_a
+    python training/make_recording.py rooms/sequences/a runs/rooms_a
     python training/make_recording.py rooms/sequences/a rooms_a --bundle BUNDLE --class-map recipe.yaml#data.1.class_map
     python training/make_recording.py robot_lab runs/robot_lab --rate 15
     python training/make_recording.py nyuv2/val.json runs/hall --recording val_003 --rate 2

@@ -88,7 +88,7 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "-m benchmarks.extraction": Run(add="--seconds 1 --repeats 1"),
     PYTHON + "-m benchmarks.extraction --memory": "extracts six minutes",
     # docs/contributing.md
-    "scripts/setup_env ros,openvino,train,datasets,rerun,rtx,fleet,test": INSTALLS,
+    "scripts/setup_env ros,openvino,train,imagenet,reference,datasets,rerun,rtx,fleet,test": INSTALLS,
     "scripts/test test/m3l_core/streaming": RUNS_THIS,
     "scripts/test_lower_bounds -q": INSTALLS,
     ".venv/bin/ruff check": "scripts/test runs it before the tests",
@@ -122,7 +122,7 @@ COMMANDS: dict[str, Run | str] = {
     "scripts/setup_env ros,train": INSTALLS,
     PYTHON + "training/extract_bag.py BAG... --output DATA": Run(replace=BAGS),
     PYTHON + "training/select_frames.py DATA --budget 49 --output to_label": Run(
-        "openvino", add="--budget 10 --bundle m3l_core/data/bundles/rooms_b0 --engine openvino"
+        "openvino", add="--budget 10 --bundle m3l_core/data/bundles/indoor --engine openvino"
     ),
     PYTHON + "training/import_labels.py DATA EXPORT... --selection to_label": Run(
         "openvino", replace={"EXPORT...": "to_label/masks"}

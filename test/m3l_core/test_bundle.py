@@ -204,8 +204,9 @@ def test_a_bundle_may_be_moved(bundle: ModelBundle, tmp_path: Path) -> None:
 
 def test_the_shipped_bundle_is_small_whole_and_says_how_it_was_made_and_how_good_it_is() -> None:
     bundle = ModelBundle.load(shipped_bundle())
-    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) < 10_000_000
+    assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 25_000_000
     described = bundle.description
+    assert list(bundle.subset_bundles()) == ["color", "depth"]
     assert set(described.miou) == {"color+depth", "color", "depth"}
     assert all(0 < value < 1 for value in described.miou.values())
     card = (bundle.folder / "README.md").read_text()

@@ -159,4 +159,4 @@ def test_options_that_cannot_be_are_refused(
 def test_help_shows_the_command(evaluate: Evaluate) -> None:
     done = evaluate("--help")
     assert done.returncode == 0
-    assert "python training/evaluate.py m3l_core/data/bundles/rooms_b0" in done.stdout
+    assert "python training/evaluate.py m3l_core/data/bundles/indoor" in done.stdout

@@ -58,11 +58,12 @@ def test_an_exported_graph_becomes_an_engine(
     assert timing_cache.stat().st_size > 0
 
 
+@pytest.mark.parametrize("place", range(3), ids=["color and depth", "color", "depth"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
-def test_the_graph_of_the_shipped_bundle_is_read(trt: Any, precision: str) -> None:
+def test_the_graphs_of_the_shipped_bundle_are_read(trt: Any, precision: str, place: int) -> None:
     sizes = LabelSizes.up_to((720, 1280), (240, 320))
     try:
-        graph = prepared_graph(ModelBundle.load(shipped_bundle()), precision, sizes)
+        graph = prepared_graph(ModelBundle.load(shipped_bundle()).networks()[place], precision, sizes)
     except BundleError as error:
         pytest.skip(f"the shipped bundle has no graph for {precision}: {error}")
     _, network, _ = parsed(trt, graph)
@@ -76,7 +77,7 @@ def test_the_shipped_bundle_becomes_an_engine(trt: Any, timing_cache: Path) -> N
     sizes = LabelSizes.up_to((720, 1280), (240, 320))
     graph = prepared_graph(ModelBundle.load(shipped_bundle()), "fp16", sizes)
     built = build(trt, graph, BuildOptions(sizes), timing_cache, print)
-    assert 10e6 < len(built.content) < 40e6
+    assert 5e6 < len(built.content) < 40e6
 
 
 @pytest.mark.parametrize(("precision", "floating"), [("fp16", "float16"), ("bf16", "bfloat16")])

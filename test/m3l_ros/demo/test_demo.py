@@ -60,7 +60,7 @@ def test_ctrl_c_stops_the_node_as_well(domain: int, tmp_path: Path) -> None:
     output = tmp_path / "shown"
     demo = start_demo(domain, output)
     deadline = time.monotonic() + 60
-    while not (output / "node.log").is_file() or "rooms_b0" not in (output / "node.log").read_text():
+    while not (output / "node.log").is_file() or "indoor" not in (output / "node.log").read_text():
         assert demo.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     demo.send_signal(signal.SIGINT)

@@ -84,7 +84,7 @@ def test_the_shipped_recording_has_four_phases_of_registered_images() -> None:
     assert {instant.phase for instant in instants} == set(PHASES)
     for instant in instants[:: len(instants) // 4]:
         assert instant.color.shape[:2] == instant.depth.shape == instant.truth.shape
-        assert set(np.unique(instant.truth)) <= {*range(13), 255}
+        assert set(np.unique(instant.truth)) <= {*range(14), 255}
     periods = np.diff([instant.stamp_ns for instant in instants])
     assert (abs(periods - 100_000_000) < 1_000_000).all()
 
