@@ -117,6 +117,9 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "training/experiments/rooms_tables.py": "rewrites docs/results.md",
     PYTHON + "training/experiments/nyuv2.py --data nyuv2 --jobs 2": HOURS.format("test_nyuv2.py"),
     PYTHON + "training/experiments/nyuv2_tables.py": "rewrites docs/results.md",
+    PYTHON + "training/evaluate.py m3l_core/data/bundles/indoor nyuv2/test_open.json --engine openvino --precision "
+    "bf16 --class-map training/recipes/data/indoor.yaml#data.0.class_map --conditions subsets "
+    "--output runs/nyuv2_test": ("needs NYU Depth v2; test/training/test_evaluate.py runs it on drawn rooms"),
     PYTHON + "training/experiments/selection.py --data rooms --jobs 2": HOURS.format("test_selection.py"),
     # docs/training.md
     "scripts/setup_env ros,train": INSTALLS,
