@@ -91,7 +91,7 @@ MESSAGES = {
     "compressedDepth": ("depth", compressed_depth(millimetres(0), START_NS)),
     "metric compressedDepth": (
         "depth",
-        compressed(struct.pack("<iff", 0, 1000.0, 1.0) + png(millimetres(1)), "32FC1; compressedDepth png", START_NS),
+        compressed(struct.pack("<iff", 0, 1000.0, 0.5) + png(millimetres(1)), "32FC1; compressedDepth png", START_NS),
     ),
     "png depth": ("depth", compressed(png(millimetres(0)), "16UC1; png compressed ", START_NS)),
 }
