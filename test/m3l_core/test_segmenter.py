@@ -14,7 +14,7 @@ from m3l_core.preprocessing import prepare
 from m3l_core.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-COLOR_SIZE, DEPTH_SIZE = (60, 80), (45, 64)
+COLOR_SIZE, DEPTH_SIZE = (60, 80), (45, 60)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,10 @@ def test_labels_of_less_confidence_are_left_out(segmenter: Segmenter, frames: di
     sure = plain.confidence >= 255 * least
     np.testing.assert_array_equal(careful.labels, np.where(sure, plain.labels, 255))
     np.testing.assert_array_equal(careful.confidence, plain.confidence)
+
+
+def test_depth_that_cannot_lie_over_color_is_masked(segmenter: Segmenter, frames: dict[str, Frame]) -> None:
+    wide = Frame("depth", 7, np.full((45, 80), 2000, np.uint16))
+    alone = segmenter.segment(FrameSet("color", {"color": frames["color"]}, {"depth": "lost"}))
+    found = segmenter.segment(FrameSet("color", {"color": frames["color"], "depth": wide}))
+    np.testing.assert_array_equal(found.confidence, alone.confidence)

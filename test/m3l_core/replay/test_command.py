@@ -246,7 +246,7 @@ def test_what_is_not_there_is_told_before_the_work(
     ("ids", "why"),
     [
         (np.zeros((12, 16), np.uint8), "the ground truth is 16 x 12 pixels, the color image 32 x 24 pixels"),
-        (np.full(SIZE, 13, np.uint8), "class id 13, but the bundle has 13 classes"),
+        (np.full(SIZE, 14, np.uint8), "class id 14, but the bundle has 14 classes"),
     ],
 )
 def test_label_files_that_do_not_fit_are_told_before_the_work(
