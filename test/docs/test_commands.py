@@ -99,6 +99,9 @@ COMMANDS: dict[str, Run | str] = {
         EXPORTED, replace={"BUNDLE": "tiny", "BAG_OR_INDEX": "recordings/hall"}
     ),
     PYTHON + "-m benchmarks.engines --others": "needs transformers, and measures for minutes",
+    PYTHON + '-m benchmarks.engines --size 240 320 --only "openvino bf16" --runs 40': (
+        "starts every engine anew several times, and measures for minutes"
+    ),
     PYTHON + "-m benchmarks.engines --size 240 320": "starts every engine anew several times, and measures for minutes",
     PYTHON + "training/quantize.py BUNDLE --frames my_bag --validation rooms/val.json": (
         "test/training/test_quantize.py runs it"

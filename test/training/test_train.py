@@ -285,7 +285,8 @@ def test_an_image_that_cannot_be_read_is_told_in_a_line(
     (data / "color" / "train_2.jpg").write_bytes(b"no image")
     done = train(recipe_file, "--data", data, "--output", "out", "--workers", 1, "--no-tensorboard")
     assert done.returncode == 1
-    assert done.stderr == f"train: {data}/color/train_2.jpg: expected a color image, found no image\n"
+    assert done.stderr.startswith(f"train: {data}/color/train_2.jpg: expected a color image, found no image: ")
+    assert done.stderr.count("\n") == 1
     assert done.stdout == ""
 
 
