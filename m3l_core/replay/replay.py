@@ -122,6 +122,7 @@ class _Run:
         advance: Callable[[], None],
     ) -> None:
         self._bag, self._topics, self._segmenter, self._settings = bag, topics, segmenter, settings
+        segmenter.min_confidence = settings.min_confidence
         self._keep, self._sinks = keep, sinks
         self._log = ArrivalLog(settings.stamps, settings.sync)
         self.frames = BagFrames(
@@ -150,7 +151,6 @@ class _Run:
         if not frame_set.frames.keys() & set(self._segmenter.description.modality_names):
             self._measures.unlabelled_sets += 1
             return
-        self._segmenter.min_confidence = self._settings.min_confidence
         segmentation = self._segmenter.segment(frame_set)
         ids = segmentation.labels
         self._meter.add(now_ns)

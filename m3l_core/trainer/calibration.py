@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from m3l_core.datasets.folder import Sample, read_sample
-from m3l_core.frames import Frame, FrameSet
 from m3l_core.labels import IGNORE
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.modalities import Modality
 from m3l_core.model.network import LinearFusionSegFormer
-from m3l_core.preprocessing import prepare
+from m3l_core.trainer.evaluator import logits_of_subsets
 
 _CANDIDATES = torch.logspace(-0.5, 0.7, 61)
 """0.32 to 5, in steps of 5 percent."""
@@ -42,26 +41,19 @@ def fit_temperatures(
     Returns:
         Subset, such as ``color+depth`` -> temperature; without subsets that no sample has.
     """
-    names = [modality.name for modality in modalities]
-    device = network.alpha.device
     unlikelihood: dict[str, torch.Tensor] = {}
     for sample in samples:
         images, label = read_sample(sample, modalities, network.config.num_classes)
-        frames = FrameSet(names[0], {name: Frame(name, 0, image) for name, image in images.items()})
-        prepared = prepare(frames, modalities, size)
-        for subset in subsets(names):
-            if label is None or not set(subset) <= images.keys():
+        if label is None:
+            continue
+        whole = {subset_key(subset) for subset in subsets([m.name for m in modalities]) if set(subset) <= images.keys()}
+        for key, logits in zip(*logits_of_subsets(network, images, modalities, size, mixed_precision), strict=True):
+            if key not in whole:
                 continue
-            seen = prepared.with_only(subset, names)
-            present = torch.from_numpy(seen.present).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
-                streams = network(torch.from_numpy(seen.images).to(device), present)
-            logits = network.ensemble(streams.float(), present)[0]
             small = cv2.resize(label, (logits.shape[2], logits.shape[1]), interpolation=cv2.INTER_NEAREST)
-            known = torch.from_numpy(np.flatnonzero(small != IGNORE)).to(device)
-            truth = torch.from_numpy(small.astype(np.int64)).to(device).flatten()[known]
+            known = torch.from_numpy(np.flatnonzero(small != IGNORE)).to(logits.device)
+            truth = torch.from_numpy(small.astype(np.int64)).to(logits.device).flatten()[known]
             of_pixels = logits.flatten(1)[:, known]
             losses = [torch.nn.functional.cross_entropy((of_pixels / t).T, truth, reduction="sum") for t in _CANDIDATES]
-            key = subset_key(subset)
             unlikelihood[key] = unlikelihood.get(key, torch.zeros(len(losses))) + torch.stack(losses).cpu()
     return {key: round(float(_CANDIDATES[sums.argmin()]), 3) for key, sums in unlikelihood.items()}

@@ -41,6 +41,26 @@ def label_subsets(
     Returns:
         Subset, such as ``color+depth`` -> (H, W) uint8; without the subsets of which the frame has nothing.
     """
+    keys, logits = logits_of_subsets(network, images, modalities, input_size, mixed_precision)
+    if not keys:
+        return {}
+    labels = winning_classes(logits, size).to(torch.uint8).cpu().numpy()
+    return dict(zip(keys, labels, strict=True))
+
+
+@torch.no_grad()
+def logits_of_subsets(
+    network: LinearFusionSegFormer,
+    images: Mapping[str, NDArray[Any]],
+    modalities: Sequence[Modality],
+    input_size: tuple[int, int],
+    mixed_precision: bool = False,
+) -> tuple[list[str], torch.Tensor]:
+    """What ``label_subsets`` reads the labels from: the subsets S of which the frame has something, and their logits.
+
+    Returns:
+        Subsets, such as ``color+depth``, and (S, K, h, w) float32.
+    """
     names = [modality.name for modality in modalities]
     chosen = subsets(names)
     frames = FrameSet(names[0], {name: Frame(name, 0, image) for name, image in images.items()})
@@ -49,14 +69,13 @@ def label_subsets(
     present &= torch.from_numpy(prepared.present)
     usable = present.any(dim=1).nonzero().flatten().tolist()
     if not usable:
-        return {}
+        return [], torch.empty(0)
     device = network.alpha.device
     present = present[usable].to(device)
     batch = torch.from_numpy(prepared.images).to(device).expand(len(usable), -1, -1, -1, -1)
     with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
         streams = network(batch, present)
-    labels = winning_classes(network.ensemble(streams.float(), present), size).to(torch.uint8).cpu().numpy()
-    return {subset_key(chosen[index]): of_subset for index, of_subset in zip(usable, labels, strict=True)}
+    return [subset_key(chosen[index]) for index in usable], network.ensemble(streams.float(), present)
 
 
 def evaluate(
