@@ -13,10 +13,9 @@ others are unlabelled. Where all are labelled, they are the unlabelled ones as w
 as the others in all: half for the network of both sensors, a quarter each for those of one. At 240x320 it trains once
 with all labels, in 13 and in 40 classes, the network of both supervised.
 
-A step takes 0.7 s of one core for the supervised methods, 1.6 s for mean teacher and m3l_plus, 2.2 s for M3L and 1.3 s
-for m3l_subsets in the mean of its networks, measured beside other work: 8.1 s for the six. 1000 steps under seven
-choices of labels are 15.8 hours. The two runs at 240x320 take 1.2 hours each. To measure a frame takes 0.13 s, 120 of
-them four times and 327 once in a run: 1.3 hours in all. Together that is about 20 core-hours.
+A step takes 0.3 s of one core for the supervised methods, 0.6 s for mean teacher and m3l_plus, 0.9 s for M3L and 0.5 s
+for m3l_subsets in the mean of its networks: 3.2 s for the six. 800 steps under seven choices of labels are 5 hours, and
+measuring is one more. The two runs at 240x320 take 1.2 hours each.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ METHODS = (
     "m3l_plus",
     SUBSETS,
 )
-SEEDS = {0.05: (0, 1, 2), 0.2: (0, 1, 2), 1.0: (0,)}
+SEEDS = {0.2: (0, 1, 2), 0.05: (0, 1, 2), 1.0: (0,)}
 """Of each share of the recordings that keep their labels."""
 LARGE, LARGE_FORTY = "240x320", "240x320_40_classes"
 
@@ -104,7 +103,7 @@ def shared_iterations(recipe: Recipe) -> list[str]:
 
 def planned() -> Iterator[Run]:
     """Every method once, before any has its second seed; then what is larger."""
-    for seed in SEEDS[0.05]:
+    for seed in SEEDS[0.2]:
         for fraction, seeds in SEEDS.items():
             if seed in seeds:
                 yield from (Run(method, fraction, seed) for method in METHODS)

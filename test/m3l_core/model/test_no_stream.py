@@ -129,7 +129,7 @@ def test_the_content_of_a_missing_modality_does_not_matter(encoder: Any, trainin
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("training", [False, True])
 def test_no_gradient_passes_a_missing_stream(encoder: Any, training: bool) -> None:
-    network = no_stream(3, encoder=encoder).train(training)
+    network = no_stream(3, drop=0.0, encoder=encoder).train(training)
     images = torch.randn(2, 3, 3, 64, 64, requires_grad=True)
     # Of the third modality no sample has any, of the first one has.
     present = torch.tensor([[True, True, False], [False, True, False]])

@@ -121,7 +121,7 @@ def test_without_its_lists_a_run_ends_before_it_trains(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--run", "nonsense"), "there is no run 'nonsense'; there are paper_supervised-0.05-0"),
+        (("--run", "nonsense"), "there is no run 'nonsense'; there are paper_supervised-0.20-0"),
         (("head_width=16",), "a trial with other settings is no part of the comparison: give it --results of its own"),
     ],
 )
