@@ -24,10 +24,9 @@ from m3l_core.shipped import shipped_bundle, shipped_recording
 
 Size = tuple[int, int]
 Labeller = Callable[[ModelInput, Size], NDArray[np.uint8]]
-LABEL_SIZE: Size = (480, 640)
 
 
-def prepare_bundles(work: Path, encoder: str | None, size: Size) -> None:
+def prepare_bundles(work: Path, encoder: str | None, size: Size, label_size: Size) -> None:
     """Write ``work/bundle``, the shipped one or a random one of another encoder, and ``work/published``.
 
     The second is a Mix Transformer of random weights, which run as fast as trained ones: what the published code has.
@@ -43,7 +42,7 @@ def prepare_bundles(work: Path, encoder: str | None, size: Size) -> None:
     published = _random(shipped, work / "published", transformer, size)
     for each in (bundle, published):
         export_onnx(each, read_model_inputs(shipped_recording(), each.description, 1))
-    _export_published(published, work / "published.onnx")
+    _export_published(published, work / "published.onnx", label_size)
 
 
 def _resized(bundle: ModelBundle, folder: Path, size: Size) -> ModelBundle:
@@ -65,7 +64,7 @@ def _random(like: ModelBundle, folder: Path, encoder: str, size: Size) -> ModelB
     return save_bundle(folder, description, weights_of(LinearFusionSegFormer(network)), "# Of a benchmark\n")
 
 
-def prepare_others(work: Path) -> None:
+def prepare_others(work: Path, label_size: Size) -> None:
     """Write ``work/segformer.onnx``: SegFormer b0 with random weights, color alone, for the same input and classes."""
     import torch
     import transformers
@@ -79,12 +78,12 @@ def prepare_others(work: Path) -> None:
             self.network = transformers.SegformerForSemanticSegmentation(config)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return _labels(self.network(images[:, 0]).logits)
+            return _labels(self.network(images[:, 0]).logits, label_size)
 
     _export(SegFormer(), (torch.zeros(1, 2, 3, *description.input_size),), ["images"], work / "segformer.onnx")
 
 
-def _export_published(bundle: ModelBundle, path: Path) -> None:
+def _export_published(bundle: ModelBundle, path: Path, label_size: Size) -> None:
     import torch
 
     from benchmarks.published_order import PublishedOrder
@@ -98,17 +97,17 @@ def _export_published(bundle: ModelBundle, path: Path) -> None:
             self.published = PublishedOrder(network)
 
         def forward(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-            return _labels(network.ensemble(self.published(images, present), present))
+            return _labels(network.ensemble(self.published(images, present), present), label_size)
 
     inputs = (torch.zeros(1, 2, 3, *bundle.description.input_size), torch.ones(1, 2, dtype=torch.bool))
     _export(Published(), inputs, ["images", "present"], path)
 
 
-def _labels(logits: Any) -> Any:
+def _labels(logits: Any, size: Size) -> Any:
     """As the published code ends: upsampled, then argmax."""
     import torch
 
-    return torch.nn.functional.interpolate(logits, LABEL_SIZE, mode="bilinear", align_corners=True).argmax(dim=1)[0]
+    return torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=True).argmax(dim=1)[0]
 
 
 def _export(module: Any, inputs: tuple[Any, ...], names: list[str], path: Path) -> None:

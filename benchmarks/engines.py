@@ -2,12 +2,12 @@
 """How fast the engines label, beside a Mix Transformer in the published order: same frames, one process each.
 
     python -m benchmarks.engines                          # the shipped bundle at 480x640, two threads
-    python -m benchmarks.engines --size 240 320
+    python -m benchmarks.engines --size 240 320 --labels 240 320
     python -m benchmarks.engines --encoder mit_b2         # random weights run as fast as trained ones
     python -m benchmarks.engines --others                 # also what else one would pick; needs transformers
 
-Every round starts each process anew, so that a change of the machine's speed meets all alike. Labels and confidence are
-of 480x640 pixels throughout; agreement is the share of pixels that torch fp32 labels alike, the least of the subsets.
+Every round starts each process anew, so that a change of the machine's speed meets all alike. Ours give labels and
+confidence; agreement is the share of pixels that torch fp32 labels alike, the least of the subsets.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from benchmarks.contenders import (
     BASELINE,
     CONTENDERS,
     ENGINES,
-    LABEL_SIZE,
     REFERENCE,
     SEGFORMER,
     Labeller,
+    Size,
     prepare_bundles,
     prepare_others,
 )
@@ -54,7 +54,8 @@ WARM_UP = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", help="a random network with this encoder (default: the shipped bundle)")
-    parser.add_argument("--size", type=int, nargs=2, default=LABEL_SIZE, metavar=("H", "W"), help="network input")
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="network input")
+    parser.add_argument("--labels", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="pixels to label")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=20, help="measured frames of each process")
     parser.add_argument("--rounds", type=int, default=2)
@@ -64,14 +65,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contender:
-        print(json.dumps(measure(arguments.contender, arguments.work, arguments.threads, arguments.runs)))
+        size = tuple(arguments.labels)
+        print(json.dumps(measure(arguments.contender, arguments.work, arguments.threads, arguments.runs, size)))
         return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        prepare_bundles(work, arguments.encoder, tuple(arguments.size))
+        prepare_bundles(work, arguments.encoder, tuple(arguments.size), tuple(arguments.labels))
         names = [name for name in CONTENDERS if arguments.others or name not in SEGFORMER]
         if arguments.others:
-            prepare_others(work)
+            prepare_others(work, tuple(arguments.labels))
         names = [name for name in names if name in (BASELINE, REFERENCE) or arguments.only in name]
         found = compare(names, work, arguments)
         report(found, work, arguments)
@@ -84,6 +86,7 @@ def compare(names: list[str], work: Path, arguments: argparse.Namespace) -> dict
         for name in names:
             command = [sys.executable, "-m", "benchmarks.engines", "--contender", name, "--work", str(work)]
             command += ["--threads", str(arguments.threads), "--runs", str(arguments.runs)]
+            command += ["--labels", *map(str, arguments.labels)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
@@ -92,37 +95,39 @@ def compare(names: list[str], work: Path, arguments: argparse.Namespace) -> dict
     return found
 
 
-def measure(name: str, work: Path, threads: int, runs: int) -> dict[str, Any]:
+def measure(name: str, work: Path, threads: int, runs: int, size: Size) -> dict[str, Any]:
     """In a process of its own: load, warm up, time, and keep the labels of every subset."""
     bundle = ModelBundle.load(work / "bundle")
     frames = read_model_inputs(shipped_recording(), bundle.description, FRAMES)
     started = time.perf_counter()
     label = CONTENDERS[name](work, threads)
-    label(frames[0], LABEL_SIZE)
+    label(frames[0], size)
     load_s = time.perf_counter() - started
     seconds = []
     for index in range(WARM_UP + runs):
         started = time.perf_counter()
-        label(frames[index % FRAMES], LABEL_SIZE)
+        label(frames[index % FRAMES], size)
         seconds.append(time.perf_counter() - started)
     if name in ENGINES:
-        np.save(work / f"{name}.npy", labels_of_subsets(label, frames, bundle.description.modality_names))
+        np.save(work / f"{name}.npy", labels_of_subsets(label, frames, bundle.description.modality_names, size))
     return {"seconds": seconds[WARM_UP:], "load_s": load_s, "peak_mib": peak_memory_mib()}
 
 
-def labels_of_subsets(label: Labeller, frames: list[ModelInput], modalities: tuple[str, ...]) -> NDArray[np.uint8]:
+def labels_of_subsets(
+    label: Labeller, frames: list[ModelInput], modalities: tuple[str, ...], size: Size
+) -> NDArray[np.uint8]:
     """(subsets, frames, H, W) uint8."""
     found = []
     for subset in subsets(modalities):
-        found.append([label(frame.with_only(subset, modalities), LABEL_SIZE) for frame in frames])
+        found.append([label(frame.with_only(subset, modalities), size) for frame in frames])
     return np.array(found)
 
 
 def report(found: dict[str, list[dict[str, Any]]], work: Path, arguments: argparse.Namespace) -> None:
     if BASELINE not in found:
         raise M3LError(f"'{BASELINE}' did not run, so there is nothing to compare with")
-    height, width = arguments.size
-    table = Table(title=f"{arguments.encoder or 'shipped bundle'}, input {height}x{width}, {arguments.threads} threads")
+    sizes = "input {}x{}, labels {}x{}".format(*arguments.size, *arguments.labels)
+    table = Table(title=f"{arguments.encoder or 'shipped bundle'}, {sizes}, {arguments.threads} threads")
     for column in ("", "ms", "quartiles", "ratio", "frames/s", "agreement", "load s", "peak MiB"):
         table.add_column(column, justify="left" if not column else "right", overflow="fold")
     baseline = median(seconds_of(found[BASELINE]))
