@@ -25,7 +25,7 @@ from m3l_core.preprocessing import metric_depth, needs_whole_image, normalize, r
 from m3l_core.trainer.augmentation import View
 from m3l_core.trainer.depth_sensor import comes_from_a_sensor, sense
 from m3l_core.trainer.distributed import Ranks
-from m3l_core.trainer.disturbances import add_noise, disturb, is_photograph, jitter, random_box
+from m3l_core.trainer.disturbances import add_noise, degrade, disturb, is_photograph, jitter, random_box
 from m3l_core.trainer.masking import draw_present, draw_tokens
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.sample_order import SampleOrder
@@ -87,8 +87,8 @@ class TrainingSamples(Dataset[Batch]):
         stream, number = position
         source = (stream, self.orders[stream].place(number))
         # A generator for each purpose, so that one option of a method does not change what another draws.
-        geometry, exposure, dropout, disturbance, mixing, sensing = (
-            np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in (1, 2, 3, 4, 5, 7)
+        geometry, exposure, dropout, disturbance, mixing, sensing, failing = (
+            np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in (1, 2, 3, 4, 5, 7, 8)
         )
         images, label = self._read(source)
         size = next(iter(images.values())).shape[:2]
@@ -98,7 +98,7 @@ class TrainingSamples(Dataset[Batch]):
         # Labelled frames are few and certain: they are seen as they are.
         is_labelled = stream == 0
         sensed = self._sensed(images, view, sensing)
-        weak, strong = self._inputs(sensed, view, exposure, None if is_labelled else disturbance)
+        weak, strong = self._inputs(sensed, view, exposure, failing, None if is_labelled else disturbance)
         recorded = np.array([modality.name in images for modality in recipe.modalities])
         dropped = method.modality_dropout
         if dropped is not None and is_labelled and not dropped.on_labelled:
@@ -148,7 +148,12 @@ class TrainingSamples(Dataset[Batch]):
         return view.of_channels(channels) if needs_whole_image(modality) else channels
 
     def _inputs(
-        self, images: Images, view: View, exposure: np.random.Generator, disturbance: np.random.Generator | None
+        self,
+        images: Images,
+        view: View,
+        exposure: np.random.Generator,
+        failing: np.random.Generator,
+        disturbance: np.random.Generator | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(M, 3, H, W) network input of teacher and student; zeros where a modality was not recorded."""
         method, change = self.recipe.method, self.recipe.augmentation
@@ -160,8 +165,13 @@ class TrainingSamples(Dataset[Batch]):
                 continue
             image = jitter(modality, images[modality.name], change.color_jitter, change.depth_jitter, exposure)
             strong[index] = weak[index] = self._normalized(modality, image, view)
-            if disturbance is not None and method.strong_view is not None:
-                image = disturb(modality, image, method.strong_view, disturbance)
+            fails = failing.random() < change.failing_sensor
+            stronger = None if disturbance is None else method.strong_view
+            if fails:
+                image = degrade(modality, image, failing)
+            if disturbance is not None and stronger is not None:
+                image = disturb(modality, image, stronger, disturbance)
+            if fails or stronger is not None:
                 strong[index] = self._normalized(modality, image, view)
             if disturbance is not None and noisy:
                 add_noise(strong[index], disturbance)

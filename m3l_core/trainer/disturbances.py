@@ -83,6 +83,32 @@ def disturb(modality: Modality, image: NDArray[Any], view: StrongView, random: n
     return image
 
 
+def degrade(modality: Modality, image: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """An image of a sensor that fails: values are missing, or salt, pepper and Gaussian noise lie on them.
+
+    These are the conditions RMM and NM of arXiv 2503.18445, up to half of the values and to NM-Mid.
+
+    Args:
+        image: (H, W, 3) uint8, or (H, W) float32 [m], where what was not measured stays so.
+
+    Returns:
+        A new one of the same shape and dtype.
+    """
+    strength, nothing = random.random(), no_measurement(modality, image)
+    if random.random() < 0.5:
+        return np.where(random.random(image.shape, np.float32) < 0.5 * strength, image.dtype.type(nothing), image)
+    measured = np.isfinite(image) & ((image.ndim == 3) | (image != nothing))
+    values = image[measured]
+    if not values.size:
+        return image.copy()
+    noisy = image.astype(np.float32)
+    noisy[measured] += random.normal(0.0, 0.2 * strength * float(values.std()), values.size).astype(np.float32)
+    salt = random.random(image.shape, np.float32)
+    noisy[salt < 0.05 * strength] = values.min()
+    noisy[salt > 1 - 0.05 * strength] = values.max()
+    return noisy.clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else noisy
+
+
 def is_photograph(modality: Modality) -> bool:
     """Whether a modality is what a camera sees, which suffers from exposure and focus."""
     return isinstance(modality, ColorModality) and modality.photometric

@@ -63,6 +63,9 @@ class Augmentation(Strict):
     depth_sensor: Annotated[float, Field(ge=0, le=2)] = 0.0
     """How much of a depth camera's holes, noise and edges is added to depth that has no holes, as rendered and
     in-painted depth; 1 is as much as a RealSense has, 0 none."""
+    failing_sensor: Share = 0.0
+    """Share of the images that the student sees as a failing sensor gives them, each sensor for itself: values missing,
+    or noise. Teachers see them as they are."""
 
 
 class Optimizer(Strict):

@@ -88,6 +88,16 @@ def test_depth_that_no_sensor_has_seen_is_seen_by_one(rooms: Rooms, tmp_path: Pa
     assert 0.02 < np.mean(lost) < 0.5
 
 
+@pytest.mark.parametrize("stream", [0, 1])
+def test_failing_sensors_are_seen_by_the_student_alone(drawn: Drawer, stream: int) -> None:
+    changes: dict[str, Any] = {"augmentation": {"failing_sensor": 0.5}}
+    after = drawn(stream, **changes)
+    assert changed(drawn(stream), after) == {"strong"}
+    assert changed(after, drawn(stream, **changes)) == set()
+    failed = [[not torch.equal(*pair) for pair in zip(each.weak, each.strong, strict=True)] for each in after]
+    assert {tuple(sensors) for sensors in failed} == {(True, True), (True, False), (False, True), (False, False)}
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_labelled_frames_lose_sensors_and_are_seen_as_they_are_otherwise(drawn: Drawer, name: str) -> None:
     method, expected = OPTIONS[name]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
 from m3l_core.preprocessing import normalize
-from m3l_core.trainer.disturbances import StrongView, add_noise, disturb, jitter, random_box
+from m3l_core.trainer.disturbances import StrongView, add_noise, degrade, disturb, jitter, random_box
 
 COLOR, DEPTH, HEIGHT = ColorModality(), DepthModality(), HeightModality()
 SIZE = (40, 60)
@@ -215,3 +215,38 @@ def test_noise_is_gaussian_with_salt_and_pepper_of_random_strength() -> None:
     assert 0.45 < max(spreads) <= 0.51
     assert min(salted) < 0.02
     assert 0.18 < max(salted) < 0.24
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.sampled_from([COLOR, DEPTH, HEIGHT]))
+def test_a_failing_sensor_gives_values_of_its_own_range_and_measures_nothing_new(seed: int, modality: Modality) -> None:
+    image: NDArray[Any] = colors() if modality is COLOR else depth_m()
+    if modality is HEIGHT:
+        image[image == 0] = np.nan
+    before = image.copy()
+    damaged = degrade(modality, image, generator(seed))
+    np.testing.assert_array_equal(image, before)
+    assert (damaged.shape, damaged.dtype) == (image.shape, image.dtype)
+    assert not np.array_equal(damaged, image, equal_nan=True)
+    if modality is DEPTH:
+        spread = float(image[image > 0].std())
+        assert damaged.max() < image.max() + 5 * 0.2 * spread
+
+
+def test_at_most_half_of_the_values_go_missing_and_a_tenth_becomes_salt_or_pepper() -> None:
+    depth = np.full((200, 200), 2.0, np.float32)
+    depth[0] = 3.0
+    missing, extreme = [], []
+    for seed in range(60):
+        damaged = degrade(DEPTH, depth, generator(seed))
+        (missing if (damaged == 0).any() else extreme).append((damaged != depth).mean())
+    assert 0.4 < max(missing) <= 0.51
+    assert min(missing) < 0.1
+    assert 0.4 < len(missing) / 60 < 0.6
+    assert len(extreme) > 20
+
+
+def test_a_sensor_that_measured_nothing_cannot_fail_further() -> None:
+    nothing = np.zeros(SIZE, np.float32)
+    for seed in range(6):
+        assert not degrade(DEPTH, nothing, generator(seed)).any()
