@@ -25,7 +25,8 @@ class Frame:
     """Stamp of the message header, as the driver set it."""
     data: Any
     """color: (H, W, 3) uint8 RGB. depth: (H, W) uint16 millimetres, 0 = invalid, or
-    (H, W) float32 metres, NaN, Inf and <= 0 invalid (REP 118, REP 117)."""
+    (H, W) float32 metres, NaN, Inf and <= 0 invalid (REP 118, REP 117). height: the same, any finite metre is valid.
+    intensity: (H, W) uint8 or uint16."""
     frame_id: str = ""
     """Coordinate frame of the message header."""
     encoding: str = ""

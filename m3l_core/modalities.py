@@ -73,7 +73,32 @@ class HeightModality(BaseModel):
     max_m: Annotated[float, Field(ge=0.1, le=10_000)] = 40.0
 
 
-Modality = Annotated[ColorModality | DepthModality | HeightModality, Field(discriminator="kind")]
+class IntensityModality(BaseModel):
+    """(H, W) uint8 or uint16 of one channel: a thermal, near infrared or polarisation camera.
+
+    ``range`` clips to [low, high], in the image's own counts, and scales to [-1, 1]: for a calibrated sensor, where a
+    count is a temperature. ``percentile`` does so with the 1st and 99th percentile of each frame, as the automatic gain
+    of a thermal camera does; a frame without contrast gives zeros. All three channels are the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["intensity"] = "intensity"
+    name: str = "thermal"
+    normalization: Literal["range", "percentile"] = "percentile"
+    low: Annotated[float, Field(ge=0, le=65535)] = 0.0
+    high: Annotated[float, Field(ge=0, le=65535)] = 255.0
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> IntensityModality:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        return self
+
+
+ImageKind = Literal["color", "depth", "height", "intensity"]
+"""What the images of a modality hold, as `Frame.data` says."""
+Modality = Annotated[ColorModality | DepthModality | HeightModality | IntensityModality, Field(discriminator="kind")]
 
 
 def _names_differ(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:

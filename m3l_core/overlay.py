@@ -8,26 +8,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from m3l_core.false_color import false_color
+from m3l_core.modalities import ImageKind, IntensityModality
 from m3l_core.preprocessing import metric_depth
 
 
-def overlay(image: NDArray[Any], colors: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
+def overlay(
+    image: NDArray[Any], colors: NDArray[np.uint8], opacity: float, kind: ImageKind = "depth"
+) -> NDArray[np.uint8]:
     """Blend the colors of labels with the reference frame that they belong to.
 
     Args:
-        image: color (H, W, 3) uint8 RGB, or depth (H, W) uint16 [mm] or float32 [m], drawn in gray, near = bright.
+        image: color (H, W, 3) uint8 RGB, or depth (H, W) uint16 [mm] or float32 [m], drawn in gray, near = bright;
+            or intensity (H, W) uint8 or uint16, drawn in gray from its darkest to its brightest.
         colors: (H, W, 3) uint8 RGB, as ``LabelSet.colorize`` gives them.
         opacity: of the colors, 0..1.
+        kind: of an image without colors.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return np.asarray(cv2.addWeighted(colors, opacity, _picture(image), 1.0 - opacity, 0.0), np.uint8)
+    return np.asarray(cv2.addWeighted(colors, opacity, _picture(image, kind), 1.0 - opacity, 0.0), np.uint8)
 
 
-def _picture(image: NDArray[Any]) -> NDArray[np.uint8]:
+def _picture(image: NDArray[Any], kind: ImageKind) -> NDArray[np.uint8]:
     if image.ndim == 3:
         return image
+    if kind == "intensity":
+        return false_color(IntensityModality(), image)
     depth_m, valid = metric_depth(image)
     farthest = depth_m.max(initial=0.0) or 1.0
     gray = np.where(valid, 255 - depth_m * (215 / farthest), 0).astype(np.uint8)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from m3l_core.depth_geometry import surface_geometry
 from m3l_core.frames import FrameSet, ModelInput
-from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality, Modality
 
 _TALLEST_M = 3.0
 """Heights above the floor that a network tells apart."""
@@ -20,6 +20,8 @@ _TALLEST_M = 3.0
 
 def needs_whole_image(modality: Modality) -> bool:
     """Whether ``normalize`` compares pixels far apart, so that a part of an image is no image of its own."""
+    if isinstance(modality, IntensityModality):
+        return modality.normalization == "percentile"
     return isinstance(modality, DepthModality) and modality.normalization == "geometry"
 
 
@@ -42,7 +44,8 @@ def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] |
     """Scale an image to network input.
 
     Args:
-        data: color (H, W, 3) uint8 RGB, or depth or height (H, W) uint16 [mm] or float32 [m].
+        data: color (H, W, 3) uint8 RGB, depth or height (H, W) uint16 [mm] or float32 [m], or intensity (H, W) uint8 or
+            uint16.
         out: where to write, (3, H, W) float32; fresh memory if None.
 
     Returns:
@@ -53,6 +56,8 @@ def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] |
         _normalize_color(modality, data, channels)
     elif isinstance(modality, HeightModality):
         _normalize_height(modality, data, channels)
+    elif isinstance(modality, IntensityModality):
+        channels[...] = 2.0 * scaled_intensity(modality, data) - 1.0
     elif modality.normalization == "min_max":
         _normalize_min_max(data, channels)
     elif modality.normalization == "geometry":
@@ -82,6 +87,15 @@ def height_above_lowest(data: NDArray[Any]) -> tuple[NDArray[np.float32], NDArra
     lowest = height_m.min(initial=np.inf, where=valid) if valid.any() else np.float32(0.0)
     with np.errstate(over="ignore"):  # the ends of float32 lie further apart than it reaches
         return np.where(valid, height_m, lowest) - lowest, valid
+
+
+def scaled_intensity(modality: IntensityModality, data: NDArray[Any]) -> NDArray[np.float32]:
+    """(H, W) uint8 or uint16 -> (H, W) in [0, 1] over the modality's range; 0.5 in a frame without contrast."""
+    calibrated = modality.normalization == "range"
+    low, high = (modality.low, modality.high) if calibrated else np.percentile(data, (1, 99))
+    if low >= high:
+        return np.full(data.shape, 0.5, np.float32)
+    return ((data - np.float32(low)) / np.float32(high - low)).clip(0.0, 1.0)
 
 
 def prepare(

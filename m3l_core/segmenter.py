@@ -10,7 +10,7 @@ from m3l_core.errors import EngineError
 from m3l_core.frames import FrameSet, Segmentation
 from m3l_core.labels import IGNORE
 from m3l_core.preprocessing import prepare
-from m3l_core.streaming.registration import without_misfit
+from m3l_core.streaming.registration import without_misfits
 
 
 class Segmenter:
@@ -35,7 +35,7 @@ class Segmenter:
         Raises:
             EngineError: the engine cannot run the input, or nothing in the set is a modality of the bundle.
         """
-        frames = without_misfit(frames)
+        frames = without_misfits(frames)
         model_input = prepare(frames, self.description.modalities, self.description.input_size, self._images)
         if not model_input.present.any():
             wanted = ", ".join(self.description.modality_names)

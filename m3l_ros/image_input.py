@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
@@ -13,28 +13,26 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from m3l_core.frames import Frame
+from m3l_core.modalities import Modality
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.repeats import Repeats
 from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
+from m3l_ros.sensor_inputs import TRANSPORTS, input_topic, transport_parameter
 from m3l_ros.topic_facts import TopicFacts, topic_facts
-
-_PARAMETERS = {"color": "image_transport", "depth": "depth_image_transport"}
-_TRANSPORTS = {"color": ("raw", "compressed"), "depth": ("raw", "compressedDepth", "compressed")}
 
 
 class ImageInput:
-    """Subscribes to a topic and hands every message on as a frame, a worthless one with its reason.
+    """Subscribes to the topic of a modality and hands every message on as a frame, a worthless one with its reason.
 
     Args:
-        topic: base topic; a transport other than ``raw`` is appended after remapping, as image_transport does.
+        transport: one other than ``raw`` is appended to the topic after remapping, as image_transport does.
         on_frame: takes the frame, why it is unhealthy or None, and when it arrived (``time.perf_counter``).
     """
 
     def __init__(
         self,
         node: LifecycleNode,
-        modality: Literal["color", "depth"],
-        topic: str,
+        modality: Modality,
         transport: str,
         qos: QoSProfile,
         thresholds: HealthThresholds,
@@ -43,16 +41,18 @@ class ImageInput:
         self._node = node
         self._modality = modality
         self._unhealthy = Repeats()
-        self._health = SensorHealth(modality, thresholds)
+        self._health = SensorHealth(modality.kind, thresholds)
         self._most_pixels = thresholds.max_megapixels * 1_000_000
         self._on_frame = on_frame
         self._was_healthy = True
-        topics = {name: _topic(node.resolve_topic_name(topic), name) for name in _TRANSPORTS[modality]}
+        base = node.resolve_topic_name(input_topic(modality.name))
+        # The one that is set first: a bundle may call something depth that is not.
+        topics = {name: _topic(base, name) for name in (transport, *TRANSPORTS[modality.kind])}
         self.topic = topics.pop(transport)
         """Fully qualified, with the transport."""
         self._kind = Image if transport == "raw" else CompressedImage
         self._elsewhere: Mapping[str, str] = {
-            other: f"set {_PARAMETERS[modality]} to {name}" for name, other in topics.items()
+            other: f"set {transport_parameter(modality.name)} to {name}" for name, other in topics.items()
         }
         self._subscription = node.create_subscription(
             self._kind,
@@ -74,12 +74,12 @@ class ImageInput:
 
     def _receive(self, message: Any) -> None:
         arrived_s = time.perf_counter()
-        frame, unreadable = decode_frame(self._modality, message, self._most_pixels)
+        frame, unreadable = decode_frame(self._modality.name, message, self._most_pixels, self._modality.kind)
         unhealthy = unreadable or self._health.check(frame)
         # Once per episode, and not for every one: all frames are counted, but a broken camera must not flood the log.
         if unhealthy is not None and self._was_healthy and (number := self._unhealthy.count()):
             more = f" (the {number}th time since this was told last)" if number > 1 else ""
-            self._node.get_logger().warning(f"{self._modality} frames are not used: {unhealthy}{more}")
+            self._node.get_logger().warning(f"{self._modality.name} frames are not used: {unhealthy}{more}")
         self._was_healthy = unhealthy is None
         self._on_frame(frame, unhealthy, arrived_s)
 

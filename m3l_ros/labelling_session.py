@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
@@ -19,7 +19,7 @@ from m3l_core.frames import Frame, FrameSet, Segmentation
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
 from m3l_core.streaming.modality_report import ModalityReport, ModalityState
-from m3l_core.streaming.registration import registration_doubt, without_misfit
+from m3l_core.streaming.registration import registration_doubts, without_misfits
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.camera_info import fitted, image_size
 from m3l_ros.diagnostics import LatencyMeter, LoadMeter, modality_status
@@ -28,8 +28,8 @@ from m3l_ros.log_bridge import log_event
 from m3l_ros.parameters import health_thresholds, sync_config, value
 from m3l_ros.polling import Polling
 from m3l_ros.publishers import SegmentationPublishers
+from m3l_ros.sensor_inputs import transport_parameter
 
-MODALITIES = ("color", "depth")
 CLOCK_STANDS_S = 2.0
 STEPS = ("decode and synchronize", "wait for the worker", "segment", "publish", "total")
 """Where the time goes, from the arrival of a set's last message to the end of publishing."""
@@ -67,11 +67,12 @@ class LabellingSession:
         self._inputs: dict[str, ImageInput] = {}
         self._clock_stood = False
         self._polling = Polling(node)
+        self._names = segmenter.description.modality_names
         self._synchronizer = FrameSynchronizer(
-            MODALITIES,
+            self._names,
             self._offer,
             clock=self._polling.now_ns,
-            config=sync_config(node, MODALITIES),
+            config=sync_config(node, self._names),
             on_event=lambda event: log_event(node.get_logger(), event),
         )
         with ExitStack() as started:  # what has been started is stopped again if a later step fails
@@ -88,7 +89,7 @@ class LabellingSession:
 
     def apply_parameters(self) -> None:
         """Take over what the node's parameters have become, as far as they can change while it labels."""
-        self._synchronizer.reconfigure(sync_config(self._node, MODALITIES))
+        self._synchronizer.reconfigure(sync_config(self._node, self._names))
         for image_input in self._inputs.values():
             image_input.apply_thresholds(health_thresholds(self._node))
         self._polling.arm()
@@ -101,13 +102,11 @@ class LabellingSession:
             reliability=qos_profile_sensor_data.reliability,
         )
         thresholds = health_thresholds(node)
-        inputs: tuple[tuple[Literal["color", "depth"], str, str], ...] = (
-            ("color", "color/image_raw", value(node, "image_transport")),
-            ("depth", "depth/image_rect", value(node, "depth_image_transport")),
-        )
-        for name, topic, transport in inputs:
-            self._inputs[name] = ImageInput(node, name, topic, transport, qos, thresholds, self._receive)
-            started.callback(self._inputs[name].destroy)
+        for modality in self._segmenter.description.modalities:
+            transport = value(node, transport_parameter(modality.name))
+            image_input = ImageInput(node, modality, transport, qos, thresholds, self._receive)
+            self._inputs[modality.name] = image_input
+            started.callback(image_input.destroy)
         camera_info = node.create_subscription(
             CameraInfo,
             "color/camera_info",
@@ -203,9 +202,10 @@ class LabellingSession:
             self._meters[step].add(seconds * 1e3)
 
     def _check_registration(self, frames: FrameSet) -> None:
-        if (doubt := registration_doubt(frames)) is not None:
+        for doubt in registration_doubts(frames).values():
             self._tell_once(doubt)
-        self._misfit = doubt if doubt is not None and without_misfit(frames) is not frames else ""
+        left_out = without_misfits(frames).missing.items() - frames.missing.items()
+        self._misfit = "; ".join(misfit for _, misfit in sorted(left_out))
 
     def _fitted_camera_info(self, segmentation: Segmentation) -> CameraInfo | None:
         """The camera_info for a mask, if there is one that fits."""

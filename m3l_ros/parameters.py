@@ -1,8 +1,12 @@
-"""The node's parameters: names, types, ranges, and what they become. config/segment.yaml describes each."""
+"""The node's parameters: names, types, ranges, and what they become. config/segment.yaml describes each.
+
+Which sensors there are is known once a bundle is: the parameters of those besides color and depth are declared when the
+node is configured, and then take what it was started with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -13,8 +17,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from m3l_core.engines.engine import ENGINES, PRECISIONS
+from m3l_core.modalities import ColorModality, DepthModality, Modality
 from m3l_core.streaming.sensor_health import HealthThresholds
 from m3l_core.streaming.sync_config import SyncConfig
+from m3l_ros.sensor_inputs import TRANSPORTS, may_be_of_a_sensor, offset_parameter, transport_parameter
 
 
 class Scope(Enum):
@@ -53,15 +59,27 @@ class ParameterSpec:
         return descriptor
 
 
+def sensor_parameters(modality: Modality) -> dict[str, ParameterSpec]:
+    """Those of one sensor."""
+    name = modality.name
+    transports = TRANSPORTS[modality.kind]
+    return {
+        transport_parameter(name): ParameterSpec(
+            "raw", f"Transport of {name}", choices=transports, scope=Scope.SESSION
+        ),
+        offset_parameter(name): ParameterSpec(
+            0.0, f"Added to {name}'s stamps [s]", (-3600.0, 3600.0), scope=Scope.SESSION
+        ),
+    }
+
+
 PARAMETERS: dict[str, ParameterSpec] = {
     "bundle": ParameterSpec("", "Folder of a model bundle; empty: the shipped one", scope=Scope.START),
     "engine": ParameterSpec("auto", "Inference engine", choices=("auto", *ENGINES), scope=Scope.START),
     "precision": ParameterSpec("auto", "Arithmetic of the engine", choices=("auto", *PRECISIONS), scope=Scope.START),
     "num_threads": ParameterSpec(0, "CPU threads of the engine; 0: its own choice", (0, 256), scope=Scope.START),
-    "image_transport": ParameterSpec("raw", "Transport of color", choices=("raw", "compressed"), scope=Scope.SESSION),
-    "depth_image_transport": ParameterSpec(
-        "raw", "Transport of depth", choices=("raw", "compressed", "compressedDepth"), scope=Scope.SESSION
-    ),
+    **sensor_parameters(ColorModality()),
+    **sensor_parameters(DepthModality()),
     "subscription_queue_size": ParameterSpec(5, "Depth of the subscriptions' queues", (1, 100), scope=Scope.SESSION),
     "sync_queue_size": ParameterSpec(50, "Frames of each sensor that may wait", (1, 1000), scope=Scope.SESSION),
     "approx_sync_max_interval": ParameterSpec(0.02, "Largest distance of two stamps in a set [s]", (0.0, 10.0)),
@@ -69,8 +87,6 @@ PARAMETERS: dict[str, ParameterSpec] = {
     "sensor_timeout": ParameterSpec(0.5, "A sensor silent so long, and three periods, is LOST [s]", (0.01, 60.0)),
     "reuse_interval": ParameterSpec(0.0, "How far a used frame may serve again [s]; 0: once", (0.0, 10.0)),
     "reset_interval": ParameterSpec(1.0, "Stamps that jump back by more start over [s]", (0.01, 3600.0)),
-    "stamp_offset.color": ParameterSpec(0.0, "Added to color's stamps [s]", (-3600.0, 3600.0), scope=Scope.SESSION),
-    "stamp_offset.depth": ParameterSpec(0.0, "Added to depth's stamps [s]", (-3600.0, 3600.0), scope=Scope.SESSION),
     "health.min_valid_depth": ParameterSpec(0.05, "Least share of valid depth pixels; 0: off", (0.0, 1.0)),
     "health.black_level": ParameterSpec(8, "Color is black at or below this; -1: off", (-1, 254)),
     "health.saturated_share": ParameterSpec(0.95, "Share of saturated pixels that blinds; 0: off", (0.0, 1.0)),
@@ -84,8 +100,8 @@ PARAMETERS: dict[str, ParameterSpec] = {
 }
 
 
-def declare_parameters(node: Node, labels: Callable[[], bool]) -> None:
-    """Declare every parameter; from then on a bad value, or one that would do nothing, is refused with the reason.
+class NodeParameters:
+    """Declares the parameters of a node; a bad value, or one that would do nothing, is refused with the reason.
 
     Args:
         labels: whether the node does so at present, and structural values are settled.
@@ -94,23 +110,59 @@ def declare_parameters(node: Node, labels: Callable[[], bool]) -> None:
         rclpy.exceptions.InvalidParameterValueException: an override is out of range, of another type, or not one
             of the choices.
     """
-    node.add_on_set_parameters_callback(lambda parameters: _check(parameters, labels()))
-    for name, spec in PARAMETERS.items():
-        node.declare_parameter(name, spec.default, spec.descriptor())
+
+    def __init__(self, node: Node, labels: Callable[[], bool]) -> None:
+        self._node = node
+        self._specs = dict(PARAMETERS)
+        node.add_on_set_parameters_callback(lambda parameters: _check(self._specs, parameters, labels()))
+        for name, spec in PARAMETERS.items():
+            node.declare_parameter(name, spec.default, spec.descriptor())
+
+    def declare_sensors(self, modalities: Sequence[Modality]) -> None:
+        """Let there be the parameters of these sensors, and none of others but color and depth.
+
+        Raises:
+            rclpy.exceptions.InvalidParameterValueException: as when the others were declared.
+        """
+        wanted = {name: spec for each in modalities for name, spec in sensor_parameters(each).items()}
+        for name in self._specs.keys() - PARAMETERS.keys() - wanted.keys():
+            self._node.undeclare_parameter(name)
+            del self._specs[name]
+        for name in wanted.keys() - self._specs.keys():
+            self._specs[name] = wanted[name]
+            try:
+                self._node.declare_parameter(name, wanted[name].default, wanted[name].descriptor())
+            except Exception:
+                del self._specs[name]
+                raise
+
+    def unknown(self, configured: bool) -> list[str]:
+        """A line for each value that the node was started with and has no parameter for.
+
+        Args:
+            configured: whether it is clear which sensors there are; before that, only what no sensor can have is told,
+                then the rest.
+        """
+        lines = []
+        for name in sorted(set(self._node._parameter_overrides) - set(self._node._parameters)):
+            # Quality of service is declared with each topic.
+            if not name.startswith("qos_overrides.") and may_be_of_a_sensor(name) == configured:
+                near = get_close_matches(name, self._specs, 1, 0.0)[0]
+                lines.append(f"there is no parameter '{name}', so its value has no effect; the nearest is '{near}'")
+        return lines
 
 
-def _check(parameters: list[Parameter], labels: bool) -> SetParametersResult:
+def _check(specs: Mapping[str, ParameterSpec], parameters: list[Parameter], labels: bool) -> SetParametersResult:
     for parameter in parameters:
-        if reason := _refusal(parameter.name, parameter.value, labels):
+        if reason := _refusal(specs.get(parameter.name), parameter.name, parameter.value, labels):
             return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
     return SetParametersResult(successful=True)
 
 
-def _refusal(name: str, value: Any, labels: bool) -> str:
+def _refusal(spec: ParameterSpec | None, name: str, value: Any, labels: bool) -> str:
     """Why a value is not taken; empty if it is."""
-    if name not in PARAMETERS:  # rclpy's own; the synchronizer keeps the clock that it began with
+    if spec is None:  # rclpy's own; the synchronizer keeps the clock that it began with
         return Scope.SESSION.value if labels and name == "use_sim_time" else ""
-    spec = PARAMETERS[name]
     if spec.choices and value not in spec.choices:
         return f"expected one of {', '.join(spec.choices)}, got '{value}'"
     if name == "health.frozen_frames" and value == 1:
@@ -118,22 +170,12 @@ def _refusal(name: str, value: Any, labels: bool) -> str:
     return spec.scope.value if labels and spec.scope is Scope.SESSION else ""
 
 
-def unknown_parameters(node: Node) -> list[str]:
-    """A line for each value that the node was started with and has no parameter for."""
-    lines = []
-    for name in sorted(set(node._parameter_overrides) - set(node._parameters)):
-        if not name.startswith("qos_overrides."):  # declared with each topic
-            near = get_close_matches(name, PARAMETERS, 1, 0.0)[0]
-            lines.append(f"there is no parameter '{name}', so its value has no effect; the nearest is '{near}'")
-    return lines
-
-
 def value(node: Node, name: str) -> Any:
     """The current value of a parameter."""
     return node.get_parameter(name).value
 
 
-def sync_config(node: Node, modalities: tuple[str, ...]) -> SyncConfig:
+def sync_config(node: Node, modalities: Sequence[str]) -> SyncConfig:
     """What the parameters say to the synchronizer."""
 
     def nanoseconds(name: str) -> int:
@@ -146,7 +188,7 @@ def sync_config(node: Node, modalities: tuple[str, ...]) -> SyncConfig:
         reuse_interval_ns=nanoseconds("reuse_interval"),
         reset_interval_ns=nanoseconds("reset_interval"),
         queue_size=value(node, "sync_queue_size"),
-        stamp_offsets_ns={name: nanoseconds(f"stamp_offset.{name}") for name in modalities},
+        stamp_offsets_ns={name: nanoseconds(offset_parameter(name)) for name in modalities},
     )
 
 

@@ -11,8 +11,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
+from m3l_core.bundle_description import BundleDescription
 from m3l_core.frames import FrameSet, Segmentation
-from m3l_core.labels import LabelSet
 from m3l_core.overlay import overlay
 from m3l_core.streaming.image_messages import fill_image, set_stamp
 
@@ -28,9 +28,10 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class SegmentationPublishers:
     """The topics below ``segmentation/``; create in configure, ``publish`` from any thread."""
 
-    def __init__(self, node: LifecycleNode, labels: LabelSet) -> None:
+    def __init__(self, node: LifecycleNode, description: BundleDescription) -> None:
         self._node = node
-        self._labels = labels
+        self._labels = description.labels
+        self._kinds = {modality.name: modality.kind for modality in description.modalities}
         self._overrides = QoSOverridingOptions.with_default_policies()
         self._mask = self._publisher(Image, "mask")
         self._confidence = self._publisher(Image, "confidence")
@@ -72,7 +73,8 @@ class SegmentationPublishers:
             if self._color_mask in watched:
                 self._color_mask.publish(_image(colors, "rgb8", header))
             if self._overlay in watched:
-                self._overlay.publish(_image(overlay(reference.data, colors, opacity), "rgb8", header))
+                picture = overlay(reference.data, colors, opacity, self._kinds[reference.modality])
+                self._overlay.publish(_image(picture, "rgb8", header))
 
     def _publisher(self, message: type, name: str, qos: QoSProfile = RELIABLE) -> Any:
         own_qos = copy.copy(qos)  # rclpy writes the overrides of one topic into the profile it is given

@@ -1,4 +1,4 @@
-"""A managed node: color and depth in, label images out, whatever drops."""
+"""A managed node: the images of a bundle's sensors in, label images out, whatever drops."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from rclpy.signals import SignalHandlerOptions, uninstall_signal_handlers
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import Engine, load_engine
-from m3l_core.errors import BundleError, M3LError
+from m3l_core.errors import M3LError
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.color_conversion import converter_problem
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
-from m3l_ros.labelling_session import MODALITIES, LabellingSession, SessionAccount
+from m3l_ros.labelling_session import LabellingSession, SessionAccount
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
-from m3l_ros.parameters import declare_parameters, unknown_parameters, value
+from m3l_ros.parameters import NodeParameters, value
 from m3l_ros.process_end import StopRequest, ignore_further_signals
 from m3l_ros.publishers import SegmentationPublishers
+from m3l_ros.sensor_inputs import check_names
 
 
 class SegmentNode(LifecycleNode):
@@ -44,9 +45,8 @@ class SegmentNode(LifecycleNode):
     def __init__(self, engine_loader: Callable[..., Engine] = load_engine, **kwargs: Any) -> None:
         super().__init__("segment_node", **kwargs)
         self._session: LabellingSession | None = None
-        declare_parameters(self, lambda: self._session is not None)
-        for line in unknown_parameters(self):
-            self.get_logger().warning(line)
+        self._own_parameters = NodeParameters(self, lambda: self._session is not None)
+        self._tell_unknown_parameters(configured=False)
         self._log_bridge = bridge_logging(self.get_logger())
         self._engine_loader = engine_loader
         self._segmenter: Segmenter | None = None
@@ -136,19 +136,21 @@ class SegmentNode(LifecycleNode):
 
     def _configure(self) -> None:
         bundle = ModelBundle.load(value(self, "bundle") or shipped_bundle())
-        if bundle.description.modality_names != MODALITIES:
-            raise BundleError(
-                f"{bundle.folder} is for {', '.join(bundle.description.modality_names)}; "
-                f"this node has {', '.join(MODALITIES)}"
-            )
+        check_names(bundle.description.modality_names)
+        self._own_parameters.declare_sensors(bundle.description.modalities)
+        self._tell_unknown_parameters(configured=True)
         if problem := converter_problem():
             self.get_logger().warning(f"color in those encodings will count as missing: {problem}")
         options = (value(self, name) for name in ("engine", "precision", "num_threads"))
         engine = self._engine_loader(bundle, *options)
-        self._outputs = SegmentationPublishers(self, bundle.description.labels)
+        self._outputs = SegmentationPublishers(self, bundle.description)
         self._segmenter = Segmenter(bundle.description, engine)
         used = f"{engine.name} {engine.precision} on {engine.device}"
         self.get_logger().info(f"{bundle.description.name} from {bundle.folder}: {used}")
+
+    def _tell_unknown_parameters(self, configured: bool) -> None:
+        for line in self._own_parameters.unknown(configured):
+            self.get_logger().warning(line)
 
     def _activate(self) -> None:
         assert self._segmenter is not None and self._outputs is not None
@@ -182,7 +184,7 @@ class SegmentNode(LifecycleNode):
             account = session.describe()
             values |= account.values
             problem = problem or session.problem
-        lost = (account.lost, len(MODALITIES))
+        lost = (account.lost, len(account.statuses))
         name = self.get_fully_qualified_name()
         whole = pipeline_status(name, session is not None, lost, values, problem, account.warning)
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), [*account.statuses, whole]))

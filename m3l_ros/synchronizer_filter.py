@@ -41,7 +41,7 @@ class FrameSynchronizerFilter(SimpleFilter):
         config: waits and windows; ``approx_sync_max_interval_ns`` is ApproximateTimeSynchronizer's slop.
 
     Raises:
-        ValueError: not one name for each input, fewer than two, or a name twice.
+        ValueError: not one name for each input, no input, or a name twice.
     """
 
     def __init__(

@@ -3,7 +3,8 @@
 The index is a JSON list of ``{"color": PATH, "depth": PATH, "label": PATH, "recording": NAME}``, paths relative to
 the index file; ``room`` is read as another word for ``recording``. A modality that is null was missing at that
 instant; a frame without ``label`` is unlabelled. Color is jpeg or png, depth is 16-bit png in millimetres with
-0 = invalid (REP 118) or 32-bit tif in metres, labels are 8-bit png with 255 = unlabelled.
+0 = invalid (REP 118) or 32-bit tif in metres, intensity (thermal) is 8- or 16-bit gray, labels are 8-bit png with
+255 = unlabelled.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ from m3l_core.errors import DatasetError
 from m3l_core.files import lies_below
 from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE
-from m3l_core.modalities import ColorModality, DepthModality, Modality
+from m3l_core.modalities import ColorModality, DepthModality, IntensityModality, Modality
 from m3l_core.pictures import read_picture
 
-Kind = Literal["color", "depth", "label"]
+Kind = Literal["color", "depth", "intensity", "label"]
+_DTYPES: dict[str, tuple[type, ...]] = {
+    "depth": (np.uint16, np.float32),
+    "intensity": (np.uint8, np.uint16),
+    "label": (np.uint8,),
+}
 ANYWHERE = "--files-anywhere"
 """The option of commands that read an index."""
 
@@ -123,7 +129,7 @@ def _sample(path: Path, number: int, entry: Any, modalities: Sequence[str]) -> S
 
 def kind_of(modality: Modality) -> Kind:
     """How the files of a modality are to be read."""
-    return "color" if isinstance(modality, ColorModality) else "depth"
+    return modality.kind if isinstance(modality, ColorModality | IntensityModality) else "depth"
 
 
 def read_image(path: Path, kind: Kind) -> NDArray[Any]:
@@ -132,7 +138,7 @@ def read_image(path: Path, kind: Kind) -> NDArray[Any]:
     Args:
         path: the file.
         kind: ``color`` gives (H, W, 3) uint8 RGB; ``depth``, or any other distance, (H, W) uint16 [mm] or float32
-            [m]; ``label`` (H, W) uint8.
+            [m]; ``intensity`` (H, W) uint8 or uint16; ``label`` (H, W) uint8.
 
     Raises:
         DatasetError: the file is not an image of that kind.
@@ -144,7 +150,7 @@ def read_image(path: Path, kind: Kind) -> NDArray[Any]:
         raise DatasetError(f"{path}: expected a {kind} image, found no image: {error}") from error
     if kind == "color":
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    if pixels.ndim == 2 and pixels.dtype in ((np.uint8,) if kind == "label" else (np.uint16, np.float32)):
+    if pixels.ndim == 2 and pixels.dtype in _DTYPES[kind]:
         return pixels
     raise DatasetError(f"{path}: expected a {kind} image, found {pixels.shape} {pixels.dtype}")
 

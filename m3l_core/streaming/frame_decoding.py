@@ -7,20 +7,29 @@ from typing import Any
 
 from m3l_core.errors import M3LError
 from m3l_core.frames import Frame
+from m3l_core.modalities import ImageKind
 from m3l_core.pictures import MOST_PIXELS
-from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
+from m3l_core.streaming.image_messages import decode_color, decode_depth, decode_intensity, stamp_to_ns
 
 _LONGEST_ENCODING, _LONGEST_REASON = 80, 600
-_DECODERS: dict[str, Callable[[Any, int], Any]] = {"color": decode_color, "depth": decode_depth}
+_DECODERS: dict[str, Callable[[Any, int], Any]] = {
+    "color": decode_color,
+    "depth": decode_depth,
+    "height": decode_depth,
+    "intensity": decode_intensity,
+}
 
 
-def decode_frame(modality: str, message: Any, most_pixels: int = MOST_PIXELS) -> tuple[Frame, str | None]:
-    """Decode an image message of color or depth; any thread may.
+def decode_frame(
+    modality: str, message: Any, most_pixels: int = MOST_PIXELS, kind: ImageKind | None = None
+) -> tuple[Frame, str | None]:
+    """Decode an image message; any thread may.
 
     Args:
-        modality: ``color`` or ``depth``.
+        modality: which the frame is of.
         message: sensor_msgs Image or CompressedImage, rclpy's or rosbags'.
         most_pixels: that a compressed image may have.
+        kind: of the modality's images; that of its name if None.
 
     Returns:
         The frame, and None; or a frame without data, and why it cannot be decoded.
@@ -28,7 +37,7 @@ def decode_frame(modality: str, message: Any, most_pixels: int = MOST_PIXELS) ->
     stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
     encoding = _shortened(message.format if hasattr(message, "format") else message.encoding, _LONGEST_ENCODING)
     try:
-        return Frame(modality, stamp_ns, _DECODERS[modality](message, most_pixels), frame_id, encoding), None
+        return Frame(modality, stamp_ns, _DECODERS[kind or modality](message, most_pixels), frame_id, encoding), None
     except M3LError as error:
         why = str(error)
     except Exception as error:  # nobody has thought of all that drivers send

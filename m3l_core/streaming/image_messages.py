@@ -52,6 +52,7 @@ _DEPTH: dict[str, np.dtype[Any]] = {
     "mono16": np.dtype(np.uint16),
     "32FC1": np.dtype(np.float32),
 }
+_INTENSITY: dict[str, np.dtype[Any]] = {"mono8": _BYTE, "8UC1": _BYTE, "mono16": _WORD, "16UC1": _WORD}
 # Encoding -> (layout of a value, shape of a pixel).
 _FILLED: dict[str, tuple[str, tuple[int, ...]]] = {
     "mono8": ("u1", ()),
@@ -78,7 +79,11 @@ def decode_color(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
     """
     if hasattr(msg, "format"):
         _check_kind(msg.format, _DEPTH, "color")
-        return to_rgb(_decompress(msg, most_pixels), "bgr8")
+        # A camera's pixel grid is that of its camera_info: no turning by the orientation tag.
+        bgr = _decompress(msg, most_pixels, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+        if bgr.dtype != np.uint8:
+            raise ImageMessageError(f"Color needs 8 bits a channel, '{msg.format}' has 16. Is it a depth topic?")
+        return to_rgb(bgr, "bgr8")
     _check_kind(msg.encoding, _DEPTH, "color")
     _check_known(msg.encoding, _COLOR)
     if msg.encoding in _PLANES:
@@ -116,9 +121,29 @@ def decode_depth(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
             raise ImageMessageError(f"'{msg.format}': {error}") from error
     _check_kind(msg.encoding, _COLOR, "depth")
     _check_known(msg.encoding, _DEPTH)
-    depth = _pixels(msg, _DEPTH[msg.encoding], 1)
-    # An unaligned view costs every later step, and torch refuses it.
-    return depth if depth.dtype.isnative and depth.flags.aligned else depth.astype(_DEPTH[msg.encoding])
+    return _native(_pixels(msg, _DEPTH[msg.encoding], 1), _DEPTH[msg.encoding])
+
+
+def decode_intensity(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
+    """Image of one channel, such as a thermal camera's, of an Image or a CompressedImage (jpeg or png).
+
+    Args:
+        msg: the message.
+        most_pixels: that a compressed image may have.
+
+    Returns:
+        (H, W) uint8 (mono8, 8UC1) or uint16 (mono16, 16UC1), the values as they came.
+
+    Raises:
+        ImageMessageError: not an encoding of one channel, a layout that contradicts itself, truncated data, too large.
+    """
+    if hasattr(msg, "format"):
+        pixels = _decompress(msg, most_pixels, cv2.IMREAD_UNCHANGED)
+        if pixels.ndim != 2:
+            raise ImageMessageError(f"'{msg.format}' has {pixels.shape[2]} channels, expected 1. Is it a color topic?")
+        return pixels
+    _check_known(msg.encoding, _INTENSITY)
+    return _native(_pixels(msg, _INTENSITY[msg.encoding], 1), _INTENSITY[msg.encoding])
 
 
 def fill_image(msg: Any, image: NDArray[Any], *, encoding: str, frame_id: str, stamp_ns: int) -> None:
@@ -165,6 +190,11 @@ def _pixels(msg: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
     return view[:, :, 0] if channels == 1 else view
 
 
+def _native(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    # An unaligned view costs every later step, and torch refuses it.
+    return pixels if pixels.dtype.isnative and pixels.flags.aligned else pixels.astype(dtype)
+
+
 def _from_planes(msg: Any, conversion: int, share: int) -> NDArray[np.uint8]:
     """(H, W, 3) RGB of luma and, below it, pairs of chroma values that are for ``share`` x ``share`` pixels each."""
     height, width, step = int(msg.height), int(msg.width), int(msg.step)
@@ -209,17 +239,12 @@ def _bytes(msg: Any) -> NDArray[np.uint8]:
         raise ImageMessageError(f"Image data must be bytes, array.array('B') or uint8, got {came}.") from error
 
 
-def _decompress(msg: Any, most_pixels: int) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, 3) BGR of a jpeg or png."""
-    # A camera's pixel grid is that of its camera_info: no turning by the orientation tag.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+def _decompress(msg: Any, most_pixels: int, flags: int) -> NDArray[Any]:
+    """The picture of a jpeg or png, as OpenCV's ``flags`` say."""
     try:
-        bgr = decode_picture(_bytes(msg).tobytes(), flags, most_pixels=most_pixels)
+        return decode_picture(_bytes(msg).tobytes(), flags, most_pixels=most_pixels)
     except ValueError as error:
         raise ImageMessageError(f"'{msg.format}': {error}") from error
-    if bgr.dtype != np.uint8:
-        raise ImageMessageError(f"Color needs 8 bits a channel, '{msg.format}' has 16. Is it a depth topic?")
-    return bgr
 
 
 def _encoding_of(name: str) -> str:

@@ -1,6 +1,8 @@
-"""Whether depth lies over color, by what the frames say of themselves."""
+"""Whether the images of an instant lie over each other, by what the frames say of themselves."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from m3l_core.frames import Frame, FrameSet
 
@@ -8,28 +10,31 @@ _ASPECT_TOLERANCE = 0.02
 """Of rounded sizes, and of modes of one sensor that are cropped by a few rows."""
 
 
-def registration_doubt(frames: FrameSet) -> str | None:
-    """What to tell of depth that does not lie over color, or may not; None if nothing speaks against it."""
-    color, depth = (frames.frames.get(name) for name in ("color", "depth"))
-    if color is None or depth is None:
-        return None
-    if misfit := _misfit(color, depth):
-        return misfit
-    if not color.frame_id or color.frame_id == depth.frame_id:
-        return None
-    return (
-        f"depth is in the frame '{depth.frame_id}', color in '{color.frame_id}': if the driver does not register depth "
-        "to color, labels are wrong wherever the two cameras see something else; config/cameras/ has the settings"
-    )
+def registration_doubts(frames: FrameSet) -> dict[str, str]:
+    """Modality -> what to tell of one that does not lie over color, or may not; empty if nothing speaks against it.
+
+    Where there is no color, the others are held against the frame that leads the set.
+    """
+    base = _base(frames)
+    doubts = dict(_misfits(frames))
+    for frame in frames.frames.values():
+        if frame.modality not in doubts and base.frame_id and base.frame_id != frame.frame_id:
+            name, other = frame.modality, base.modality
+            doubts[name] = (
+                f"{name} is in the frame '{frame.frame_id}', {other} in '{base.frame_id}': if the driver does not "
+                f"register {name} to {other}, labels are wrong wherever the two cameras see something else; "
+                "config/cameras/ has the settings"
+            )
+    return doubts
 
 
-def without_misfit(frames: FrameSet) -> FrameSet:
-    """The frame set without depth of another aspect ratio than color, which would be stretched over it."""
-    color, depth = (frames.frames.get(name) for name in ("color", "depth"))
-    if color is None or depth is None or not (misfit := _misfit(color, depth)):
+def without_misfits(frames: FrameSet) -> FrameSet:
+    """The frame set without images of another aspect ratio than color, which would be stretched over it."""
+    if not (misfits := dict(_misfits(frames))):
         return frames
-    others = {name: frame for name, frame in frames.frames.items() if name != "depth"}
-    return FrameSet(next(iter(others)), others, {**frames.missing, "depth": misfit})
+    fitting = {name: frame for name, frame in frames.frames.items() if name not in misfits}
+    reference = _base(frames).modality if frames.reference in misfits else frames.reference
+    return FrameSet(reference, fitting, {**frames.missing, **misfits})
 
 
 def is_same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -38,11 +43,17 @@ def is_same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one - two) <= _ASPECT_TOLERANCE * min(one, two)
 
 
-def _misfit(color: Frame, depth: Frame) -> str:
-    size, other = color.data.shape[:2], depth.data.shape[:2]
-    if is_same_aspect(size, other):
-        return ""
-    return (
-        f"depth of {other[1]}x{other[0]} does not lie over color of {size[1]}x{size[0]}, so it is not used. Have the "
-        "driver register depth to color, or publish both in one aspect ratio"
-    )
+def _base(frames: FrameSet) -> Frame:
+    return frames.frames.get("color", frames.reference_frame)
+
+
+def _misfits(frames: FrameSet) -> Iterator[tuple[str, str]]:
+    base = _base(frames)
+    for name, frame in frames.frames.items():
+        size, other = base.data.shape[:2], frame.data.shape[:2]
+        if not is_same_aspect(size, other):
+            yield (
+                name,
+                f"{name} of {other[1]}x{other[0]} does not lie over {base.modality} of {size[1]}x{size[0]}, so it is "
+                f"not used. Have the driver register {name} to {base.modality}, or publish both in one aspect ratio",
+            )

@@ -6,14 +6,16 @@ is worse than a missing one, which the model was trained for.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.frames import Frame
+from m3l_core.modalities import ImageKind
 
 _SAMPLES = 20_000
 """Pixels looked at, about: enough for shares of 1%, and well below a millisecond at any image size."""
@@ -29,9 +31,9 @@ class HealthThresholds:
     min_valid_depth: float = 0.05
     """Smallest share of valid depth pixels, 0..1; 0 = off."""
     black_level: int = 8
-    """A color image is black if 99% of its values are at or below this level, 0..254; -1 = off."""
+    """A color image, or one of 8 bits, is black if 99% of its values are at or below this level, 0..254; -1 = off."""
     saturated_share: float = 0.95
-    """A color image is saturated if this share of its pixels is >= 250 in all channels, 0..1; 0 = off."""
+    """Such an image is saturated if this share of its pixels is >= 250 in all channels, 0..1; 0 = off."""
     frozen_frames: int = 30
     """The same bytes this many times in a row are a frozen sensor, 2 or more; 0 = off, as for simulated
     cameras, which have no noise: there a robot that stands still sees the same bytes."""
@@ -56,9 +58,9 @@ class HealthThresholds:
 class SensorHealth:
     """Checks the frames of one subscription in the order of their arrival; not thread safe."""
 
-    def __init__(self, modality_kind: Literal["color", "depth"], thresholds: HealthThresholds | None = None) -> None:
-        if modality_kind not in ("color", "depth"):
-            raise ValueError(f"modality_kind must be 'color' or 'depth', got {modality_kind!r}")
+    def __init__(self, modality_kind: ImageKind, thresholds: HealthThresholds | None = None) -> None:
+        if modality_kind not in get_args(ImageKind):
+            raise ValueError(f"modality_kind must be one of {', '.join(get_args(ImageKind))}, got {modality_kind!r}")
         self._kind = modality_kind
         self.thresholds = thresholds or HealthThresholds()
         """May be replaced; what has been seen until then still counts."""
@@ -71,7 +73,7 @@ class SensorHealth:
     def check(self, frame: Frame) -> str | None:
         """Why the frame counts as missing, or None if it is healthy: in a few words, of few kinds, to be counted by.
 
-        ``frame.data`` is (H, W, 3) uint8, or (H, W) uint16 or float32, as `Frame` says. It is kept until the
+        ``frame.data`` is (H, W, 3) uint8, or (H, W) uint8, uint16 or float32, as `Frame` says. It is kept until the
         next call and must not be written into meanwhile.
         """
         image = frame.data
@@ -85,17 +87,21 @@ class SensorHealth:
         if not sample.size:
             return "empty image"
         limits = self.thresholds
-        if self._kind == "depth":
-            # NaN and -Inf fail the first comparison, +Inf the second (REP 117).
-            valid = np.count_nonzero((sample > 0) & (sample < np.inf)) / sample.size
+        if self._kind in ("depth", "height"):
+            # NaN and -Inf fail the first comparison, +Inf the second (REP 117); a height in metres may be below 0.
+            least = -np.inf if self._kind == "height" and sample.dtype == np.float32 else 0
+            valid = np.count_nonzero((sample > least) & (sample < np.inf)) / sample.size
             if valid < limits.min_valid_depth:
-                return f"{math.floor(valid * 100)}% of the depth is valid, {limits.min_valid_depth * 100:g}% needed"
+                needed = f"{limits.min_valid_depth * 100:g}% needed"
+                return f"{math.floor(valid * 100)}% of the {self._kind} is valid, {needed}"
             return None
+        if sample.dtype == np.uint16:  # of a thermal camera: its counts may begin and end anywhere
+            return None if np.ptp(sample) else "image without contrast"
         if np.count_nonzero(sample > limits.black_level) <= _BLACK_SHARE * sample.size:
             return "black image"
         if limits.saturated_share > 0:
             # Channel by channel: numpy's min over a last axis of three takes ten times as long.
-            darkest = np.minimum(np.minimum(sample[..., 0], sample[..., 1]), sample[..., 2])
+            darkest = functools.reduce(np.minimum, np.moveaxis(sample, 2, 0)) if sample.ndim == 3 else sample
             if np.count_nonzero(darkest >= _SATURATED_LEVEL) >= limits.saturated_share * darkest.size:
                 return "saturated image"
         return None

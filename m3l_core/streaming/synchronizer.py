@@ -36,14 +36,14 @@ class FrameSynchronizer:
     in a partial set, waiting, or dropped for one reason (see ``Drop``).
 
     Args:
-        modalities: two or more names, the preferred reference first.
+        modalities: one name or more, the preferred reference first.
         on_set: takes each frame set.
         clock: current time in nanoseconds, of any epoch: monotonic time, ROS time, or a bag's. Arrivals and waits
             are measured with it, so that a replay decides exactly as a robot would.
         on_event: takes each ``SyncEvent``.
 
     Raises:
-        ValueError: fewer than two modalities, a name twice, or an offset for an unknown one.
+        ValueError: no modality, a name twice, or an offset for an unknown one.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class FrameSynchronizer:
         on_event: Callable[[SyncEvent], None] | None = None,
     ) -> None:
         self.config = config = config or SyncConfig()
-        if len(modalities) < 2 or len(set(modalities)) != len(modalities):
-            raise ValueError(f"expected two or more different modalities, got {list(modalities)}")
+        if not modalities or len(set(modalities)) != len(modalities):
+            raise ValueError(f"expected different modalities, at least one, got {list(modalities)}")
         if unknown := set(config.stamp_offsets_ns) - set(modalities):
             raise ValueError(f"stamp offsets for {sorted(unknown)}, but the modalities are {list(modalities)}")
         self._streams = {name: ModalityStream(name, config) for name in modalities}

@@ -89,7 +89,7 @@ def degrade(modality: Modality, image: NDArray[Any], random: np.random.Generator
     These are the conditions RMM and NM of arXiv 2503.18445, up to half of the values and to NM-Mid.
 
     Args:
-        image: (H, W, 3) uint8, or (H, W) float32 [m], where what was not measured stays so.
+        image: (H, W, 3) uint8, (H, W) float32 [m], where what was not measured stays so, or uint8 or uint16.
 
     Returns:
         A new one of the same shape and dtype.
@@ -106,7 +106,7 @@ def degrade(modality: Modality, image: NDArray[Any], random: np.random.Generator
     salt = random.random(image.shape, np.float32)
     noisy[salt < 0.05 * strength] = values.min()
     noisy[salt > 1 - 0.05 * strength] = values.max()
-    return noisy.clip(0, 255).astype(np.uint8) if image.dtype == np.uint8 else noisy
+    return noisy.clip(0, np.iinfo(image.dtype).max).astype(image.dtype) if image.dtype.kind == "u" else noisy
 
 
 def is_photograph(modality: Modality) -> bool:

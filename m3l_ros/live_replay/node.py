@@ -21,10 +21,9 @@ from m3l_core.replay.replay import ReplaySettings
 from m3l_core.segmenter import Segmenter
 from m3l_ros.node_client import NodeClient, NodeStatus, node_client
 from m3l_ros.node_process import running_node
+from m3l_ros.sensor_inputs import input_topic, transport_parameter
 
 NAME = "segment_node"
-_INPUTS = {"color": "/color/image_raw", "depth": "/depth/image_rect"}
-_TRANSPORT_PARAMETERS = {"color": "image_transport", "depth": "depth_image_transport"}
 _COMPRESSED = {"color": "compressed", "depth": "compressedDepth"}
 _PATIENCE_S = 15.0
 _ENGINE_PATIENCE_S = 300.0
@@ -47,10 +46,10 @@ def own_inputs(bag: Bag, topics: Mapping[str, str]) -> NodeInputs:
     for modality, recorded in topics.items():
         raw = bag.topics[recorded].msgtype == IMAGE
         transport = "raw" if raw else _COMPRESSED[modality]
-        topic = _INPUTS[modality] + ("" if raw else f"/{transport}")
+        topic = f"/{input_topic(modality)}" + ("" if raw else f"/{transport}")
         inputs.topics[modality] = topic
         inputs.kinds[topic] = Image if raw else CompressedImage
-        inputs.transports[_TRANSPORT_PARAMETERS[modality]] = transport
+        inputs.transports[transport_parameter(modality)] = transport
     return inputs
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3l_core.false_color import false_color
-from m3l_core.modalities import ColorModality, DepthModality, HeightModality
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality
 
 
 def redness(picture: np.ndarray) -> list[int]:
@@ -36,6 +36,12 @@ def test_the_colors_do_not_go_beyond_the_range() -> None:
     nearer, near, far, farther = false_color(DepthModality(near_m=0.5, far_m=5.5), image)[0]
     assert np.array_equal(nearer, near)
     assert np.array_equal(far, farther)
+
+
+def test_intensity_is_gray_over_its_range() -> None:
+    modality = IntensityModality(normalization="range", low=7000, high=8000)
+    picture = false_color(modality, np.array([[0, 7500, 60000]], np.uint16))
+    assert picture.tolist() == [[[0] * 3, [127] * 3, [255] * 3]]
 
 
 def test_high_is_red_and_nothing_measured_is_black() -> None:

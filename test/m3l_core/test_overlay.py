@@ -29,5 +29,14 @@ def test_depth_is_gray_near_is_bright_and_invalid_is_black(dtype: type, metre: i
     assert second.tolist() == [0, 0, first[2]]
 
 
+@pytest.mark.parametrize(("dtype", "count"), [(np.uint8, 40), (np.uint16, 7000)])
+def test_intensity_is_gray_from_its_darkest_to_its_brightest(dtype: type, count: int) -> None:
+    image = np.array([[0, 1, 2], [3, 4, 5]], dtype) + dtype(count)
+    gray = overlay(image, RED, 0.0, "intensity")
+    assert (gray == gray[..., :1]).all()
+    levels = gray[..., 0].ravel().tolist()
+    assert levels == sorted(levels) and (levels[0], levels[-1]) == (0, 255)
+
+
 def test_depth_without_a_valid_pixel_is_black() -> None:
     assert not overlay(np.zeros((2, 3), np.uint16), RED, 0.0).any()

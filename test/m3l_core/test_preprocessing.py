@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality, Modality
 from m3l_core.preprocessing import height_above_lowest, metric_depth, normalize, prepare, resize
 
 COLOR, METRIC, MIN_MAX = ColorModality(), DepthModality(), DepthModality(normalization="min_max")
@@ -224,3 +224,28 @@ def test_color_depth_and_height_are_prepared_side_by_side(frames: dict[str, Fram
 def test_the_most_height_must_be_one(most: float) -> None:
     with pytest.raises(ValidationError, match="max_m"):
         HeightModality(max_m=most)
+
+
+@pytest.mark.filterwarnings("error")
+@given(image=arrays.arrays(np.uint8, SHAPES) | arrays.arrays(np.uint16, SHAPES))
+def test_any_intensity_gives_the_same_in_three_channels_from_minus_one_to_one(image: NDArray[Any]) -> None:
+    for modality in (IntensityModality(), IntensityModality(normalization="range", low=7000, high=9000)):
+        channels = normalize(modality, image)
+        assert (channels == channels[:1]).all()
+        assert channels.min() >= -1 and channels.max() <= 1
+    if np.ptp(image) == 0:
+        assert not normalize(IntensityModality(), image).any()
+
+
+@given(image=arrays.arrays(np.uint8, SHAPES))
+def test_the_scale_of_a_frame_s_own_percentiles_does_not_depend_on_the_counts(image: NDArray[np.uint8]) -> None:
+    counts = image.astype(np.uint16) * np.uint16(4) + np.uint16(7000)
+    np.testing.assert_allclose(normalize(IntensityModality(), image), normalize(IntensityModality(), counts), atol=1e-3)
+
+
+def test_a_calibrated_intensity_is_scaled_by_its_range_and_clipped() -> None:
+    modality = IntensityModality(normalization="range", low=7000, high=9000)
+    channels = normalize(modality, np.array([[0, 7000, 8000, 9000, 60000]], np.uint16))
+    np.testing.assert_allclose(channels[0], [[-1, -1, 0, 1, 1]], atol=1e-6)
+    with pytest.raises(ValidationError, match=r"low must be below high, got 5\.0 and 5\.0"):
+        IntensityModality(low=5, high=5)

@@ -55,9 +55,9 @@ def write_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPT
     return save_bundle(folder, description, weights, "# tiny\n").folder
 
 
-def write_onnx_bundle(folder: Path) -> Path:
+def write_onnx_bundle(folder: Path, modalities: tuple[Modality, ...] = COLOR_AND_DEPTH) -> Path:
     """A bundle whose graph needs no torch to make: of one convolution, not of the network that it describes."""
-    description = describe()
+    description = describe(modalities)
     graph = tiny_graph(len(description.modalities), len(CLASSES), *description.input_size)
     bundle = save_bundle(folder, description, {"none": np.zeros(1, np.float32)}, "# tiny\n")
     return bundle.add_graph(graph).folder

@@ -42,6 +42,15 @@ def depth(seed: int = 0, size: tuple[int, int] = SIZE) -> Image:
     return image(millimetres(seed, size), "16UC1")
 
 
+def counts(seed: int = 0, size: tuple[int, int] = SIZE) -> NDArray[np.uint16]:
+    """What a thermal camera of 14 bits counts."""
+    return np.random.default_rng(seed).integers(7000, 9000, size, np.uint16)
+
+
+def thermal(seed: int = 0, size: tuple[int, int] = SIZE) -> Image:
+    return image(counts(seed, size), "mono16")
+
+
 def compressed(data: bytes, description: str) -> CompressedImage:
     message = CompressedImage(format=description)
     message.data = array.array("B", data)

@@ -14,7 +14,7 @@ from support.rooms import SIZE, draw_room, write_images, write_rooms
 
 from m3l_core.datasets.folder import Sample, kind_of, parse_index, read_image, read_index, read_sample
 from m3l_core.errors import DatasetError
-from m3l_core.modalities import DepthModality, HeightModality
+from m3l_core.modalities import DepthModality, HeightModality, IntensityModality
 
 
 @pytest.fixture
@@ -129,11 +129,21 @@ def test_distances_are_millimetres_or_metres(tmp_path: Path, depth: Any) -> None
         np.testing.assert_array_equal(read_image(path, kind_of(modality)), depth)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_intensity_keeps_its_counts(tmp_path: Path, dtype: Any) -> None:
+    image = np.arange(20, dtype=dtype).reshape(4, 5)
+    assert cv2.imwrite(str(tmp_path / "image.png"), image)
+    read = read_image(tmp_path / "image.png", kind_of(IntensityModality()))
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, image)
+
+
 @pytest.mark.parametrize(
     ("kind", "image", "found"),
     [
         ("depth", np.zeros((4, 5), np.uint8), r"\(4, 5\) uint8"),
         ("depth", np.zeros((4, 5, 3), np.uint16), r"\(4, 5, 3\) uint16"),
+        ("intensity", np.zeros((4, 5, 3), np.uint8), r"\(4, 5, 3\) uint8"),
         ("label", np.zeros((4, 5), np.uint16), r"\(4, 5\) uint16"),
         ("label", np.zeros((4, 5, 3), np.uint8), r"\(4, 5, 3\) uint8"),
         ("color", None, "no image"),

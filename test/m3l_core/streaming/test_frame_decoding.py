@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from m3l_core.streaming.frame_decoding import decode_frame
 
@@ -47,3 +48,42 @@ def test_no_more_pixels_than_are_taken() -> None:
     frame, reason = decode_frame("color", compressed("jpeg", JPEG), most_pixels=199)
     assert frame.data is None
     assert reason == "'jpeg': it is a jpeg of 20 x 10 pixels, more than the 199 that are taken"
+
+
+def raw(pixels: np.ndarray, encoding: str, is_bigendian: int = 0) -> Any:
+    height, width = pixels.shape[:2]
+    step, data = pixels.nbytes // height, pixels.tobytes()
+    fields = {"encoding": encoding, "height": height, "width": width, "step": step, "is_bigendian": is_bigendian}
+    return SimpleNamespace(header=HEADER, data=data, **fields)
+
+
+@pytest.mark.parametrize(
+    ("message", "dtype"),
+    [
+        (lambda image: raw(image.astype(np.uint8), "mono8"), np.uint8),
+        (lambda image: raw(image.astype(np.uint8), "8UC1"), np.uint8),
+        (lambda image: raw(image, "mono16"), np.uint16),
+        (lambda image: raw(image, "16UC1"), np.uint16),
+        (lambda image: raw(image.astype(">u2"), "mono16", 1), np.uint16),
+        (lambda image: compressed("mono16; png", cv2.imencode(".png", image)[1].tobytes()), np.uint16),
+        (lambda image: compressed("mono8; png", cv2.imencode(".png", image.astype(np.uint8))[1].tobytes()), np.uint8),
+    ],
+)
+def test_one_channel_keeps_its_values_whatever_the_modality_is_called(message: Any, dtype: type) -> None:
+    image = np.arange(200, dtype=np.uint16).reshape(10, 20)
+    frame, reason = decode_frame("thermal", message(image), kind="intensity")
+    assert (reason, frame.modality, frame.data.dtype, frame.data.dtype.isnative) == (None, "thermal", dtype, True)
+    np.testing.assert_array_equal(frame.data, image)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (raw(np.zeros((4, 4, 3), np.uint8), "rgb8"), "Encoding 'rgb8' is not supported, expected one of: mono8, 8UC1,"),
+        (compressed("bgr8; jpeg", JPEG), "'bgr8; jpeg' has 3 channels, expected 1. Is it a color topic?"),
+    ],
+)
+def test_color_is_no_image_of_one_channel(message: Any, why: str) -> None:
+    frame, reason = decode_frame("thermal", message, kind="intensity")
+    assert frame.data is None
+    assert reason is not None and reason.startswith(why)

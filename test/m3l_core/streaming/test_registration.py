@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.registration import is_same_aspect, registration_doubt, without_misfit
+from m3l_core.streaming.registration import is_same_aspect, registration_doubts, without_misfits
 
 
 def frame_set(**frame_ids: str) -> FrameSet:
@@ -19,13 +19,12 @@ def frame_set(**frame_ids: str) -> FrameSet:
     [{"color": "optical", "depth": "optical"}, {"color": "optical"}, {"depth": "optical"}, {"color": "", "depth": "a"}],
 )
 def test_nothing_speaks_against_it(frame_ids: dict[str, str]) -> None:
-    assert registration_doubt(frame_set(**frame_ids)) is None
+    assert registration_doubts(frame_set(**frame_ids)) == {}
 
 
 @pytest.mark.parametrize("depth", ["depth_optical", ""])
 def test_another_frame_is_told(depth: str) -> None:
-    told = registration_doubt(frame_set(color="color_optical", depth=depth))
-    assert told is not None
+    told = registration_doubts(frame_set(color="color_optical", depth=depth))["depth"]
     assert f"depth is in the frame '{depth}', color in 'color_optical'" in told
 
 
@@ -46,9 +45,27 @@ def test_depth_of_another_aspect_ratio_is_told_and_not_used(
     frames = {name: Frame(name, 1, np.zeros(shape), "cam") for name, shape in (("color", size), ("depth", other))}
     given = FrameSet("color", frames, {})
     assert is_same_aspect(size, other) is is_same_aspect(other, size) is same
-    used = without_misfit(given)
+    used = without_misfits(given)
     if same:
-        assert used is given and registration_doubt(given) is None
+        assert used is given and registration_doubts(given) == {}
     else:
-        assert set(used.frames) == {"color"} and used.missing == {"depth": registration_doubt(given)}
+        assert set(used.frames) == {"color"} and used.missing == registration_doubts(given)
         assert f"depth of {other[1]}x{other[0]} does not lie over color of {size[1]}x{size[0]}" in used.missing["depth"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left", "leads"),
+    [
+        ({"color": (6, 8), "depth": (6, 8), "thermal": (6, 6)}, {"color", "depth"}, "color"),
+        ({"color": (6, 8), "depth": (6, 6), "thermal": (6, 6)}, {"color"}, "color"),
+        ({"depth": (6, 6), "color": (6, 8), "thermal": (12, 16)}, {"color", "thermal"}, "color"),
+        ({"depth": (6, 6), "thermal": (6, 8)}, {"depth"}, "depth"),
+    ],
+)
+def test_of_several_sensors_those_that_do_not_lie_over_color_are_left_out(
+    sizes: dict[str, tuple[int, int]], left: set[str], leads: str
+) -> None:
+    frames = {name: Frame(name, 1, np.zeros(size), "cam") for name, size in sizes.items()}
+    used = without_misfits(FrameSet(next(iter(sizes)), frames))
+    assert (set(used.frames), used.reference) == (left, leads)
+    assert set(used.missing) == sizes.keys() - left

@@ -243,9 +243,33 @@ def test_bad_threshold(name: str, value: float, limits: str) -> None:
         HealthThresholds(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.full((48, 64), 8, np.uint8), "black image"),
+        (np.full((48, 64), 250, np.uint8), "saturated image"),
+        (np.arange(48 * 64, dtype=np.uint8).reshape(48, 64), None),
+        (np.full((48, 64), 8000, np.uint16), "image without contrast"),
+        (np.zeros((48, 64), np.uint16), "image without contrast"),
+        (np.arange(48 * 64, dtype=np.uint16).reshape(48, 64), None),  # most of it below 8 of 255
+        (np.zeros((0, 64), np.uint16), "empty image"),
+    ],
+)
+def test_an_image_of_one_channel(image: np.ndarray, reason: str | None) -> None:
+    assert SensorHealth("intensity").check(frame(image)) == reason
+
+
+def test_heights_in_metres_may_lie_below_zero() -> None:
+    heights = np.full((48, 64), -3.0, np.float32)
+    assert SensorHealth("height").check(frame(heights)) is None
+    assert SensorHealth("depth").check(frame(heights)) == "0% of the depth is valid, 5% needed"
+    heights[:] = np.nan
+    assert SensorHealth("height").check(frame(heights)) == "0% of the height is valid, 5% needed"
+
+
 def test_unknown_kind() -> None:
-    with pytest.raises(ValueError, match="'color' or 'depth', got 'thermal'"):
-        SensorHealth("thermal")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="color, depth, height, intensity, got 'lidar'"):
+        SensorHealth("lidar")  # type: ignore[arg-type]
 
 
 SIZES = st.tuples(st.integers(0, 40), st.integers(0, 40))

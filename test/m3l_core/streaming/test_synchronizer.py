@@ -373,7 +373,7 @@ def test_no_lock_is_held_while_a_callback_runs() -> None:
 @pytest.mark.parametrize(
     ("modalities", "config"),
     [
-        (("color",), {}),
+        ((), {}),
         (("color", "color"), {}),
         (("color", "depth"), {"stamp_offsets_ns": {"thermal": 1}}),
     ],

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m3l_core.modalities import ColorModality, DepthModality, HeightModality, Modality
+from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality, Modality
 from m3l_core.preprocessing import normalize
 from m3l_core.trainer.disturbances import StrongView, add_noise, degrade, disturb, jitter, random_box
 
 COLOR, DEPTH, HEIGHT = ColorModality(), DepthModality(), HeightModality()
 SIZE = (40, 60)
 SEEDS = st.integers(0, 2**32)
+ALL = StrongView(depth_holes=1.0)
 NOTHING: dict[str, float] = dict.fromkeys(StrongView.model_fields, 0.0)
 
 
@@ -72,6 +73,20 @@ def test_jittered_color_keeps_its_shape_and_stays_in_range(seed: int) -> None:
 def test_no_jitter_changes_no_color_by_more_than_rounding() -> None:
     color = colors()
     assert abs(jitter(COLOR, color, 0.0, 0.0, generator(0)).astype(int) - color).max() <= 1
+
+
+@pytest.mark.parametrize("modality", [IntensityModality(), HeightModality()])
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_stay_counts(modality: Modality, seed: int) -> None:
+    image = generator(7).integers(7000, 9000, SIZE, dtype=np.uint16)
+    for change in (
+        lambda random: degrade(modality, image, random),
+        lambda random: disturb(modality, image, ALL, random),
+    ):
+        changed = change(generator(seed))
+        assert (changed.dtype, changed.shape) == (image.dtype, image.shape)
+        measured = changed[changed > 0]
+        assert measured.min() > 5000 and measured.max() < 11000
 
 
 def test_heights_are_surveyed_and_not_jittered() -> None:
