@@ -141,6 +141,8 @@ class NetworkConfig(BaseModel):
     head_width: Annotated[int, Field(ge=1, le=8192)] = 256
     fusion_ratio: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Share of its own features that a stream keeps in each fusion."""
+    head: Literal["streams", "joint"] = "streams"
+    """One copy of the head on each stream, whose logits are averaged (the paper), or one that takes in all streams."""
     missing: Literal["mask_token", "no_stream"] = "mask_token"
     """A missing modality's stream starts from the learnt mask token (the paper), or is left out of everything."""
     missing_stream_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -153,6 +155,12 @@ class NetworkConfig(BaseModel):
                 f"with missing 'no_stream' there is no stream that missing_stream_weight {self.missing_stream_weight} "
                 "could count: set it to 0, or missing to 'mask_token'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _joint_head_has_all_streams(self) -> NetworkConfig:
+        if self.head == "joint" and self.missing == "no_stream":
+            raise ValueError("a joint head takes in all streams: set missing to 'mask_token', or head to 'streams'")
         return self
 
     @property

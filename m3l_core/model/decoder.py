@@ -8,6 +8,7 @@ the wide concatenation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -15,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m3l_core.model.upsampling import bilinear
-from m3l_core.network_config import FourInts
 
 
 class AllMLPHead(nn.Module):
     """Four token grids (M, B, H_s, W_s, C_s) -> logits (M, B, K, H_1, W_1), one copy run on each stream."""
 
-    def __init__(self, grid_widths: FourInts, width: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, grid_widths: Sequence[int], width: int, num_classes: int, dropout: float) -> None:
         super().__init__()
         self.stage_linears = nn.ModuleList(nn.Linear(stage_width, width) for stage_width in grid_widths)
         self.fuse = nn.Linear(len(grid_widths) * width, width, bias=False)

@@ -73,7 +73,7 @@ def _look(network: LinearFusionSegFormer, images: Tensor, present: Tensor) -> tu
     """(B, M, 3, H, W) and (B, M) bool -> features (B, C) and uncertainty (B,)."""
     in_stream, is_left_out = present.T, network.config.missing == "no_stream"
     grids = network.encoder(images, present, sources=present if is_left_out else None)
-    streams = network.head(grids)
+    streams = network.decode(grids)
     if is_left_out:
         streams = torch.where(in_stream[..., None, None, None], streams, 0.0)
     confidence = network.ensemble(streams, present).softmax(dim=1).amax(dim=1).mean(dim=(1, 2))

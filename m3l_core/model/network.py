@@ -6,7 +6,7 @@ Legend: B batch, M modalities, K classes, H x W input pixels, h x w = H/4 x W/4.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,10 @@ class LinearFusionSegFormer(nn.Module):
         self.config = config
         encoder = config.encoder_config
         self.encoder = _ENCODERS[type(encoder)](encoder, config.num_modalities, config.fusion_ratio, drop_path)
-        self.head = AllMLPHead(encoder.grid_widths, config.head_width, config.num_classes, dropout)
+        self.joins = config.head == "joint"
+        streams = config.num_modalities if self.joins else 1
+        widths = [streams * width for width in encoder.grid_widths]
+        self.head = AllMLPHead(widths, config.head_width, config.num_classes, dropout)
         self.alpha = nn.Parameter(torch.full((config.num_modalities,), 0.5))
         self.apply(_initialize)
         nn.init.trunc_normal_(self.encoder.mask_token, std=0.02)
@@ -53,11 +56,10 @@ class LinearFusionSegFormer(nn.Module):
         Returns:
             (M, B, K, h, w), where h and w are a quarter of H and W, rounded up. A missing modality's logits are those
             of a stream of mask tokens, which the others inform; with ``no_stream`` they are zeros that no gradient
-            passes, to be left out of a loss.
+            passes, to be left out of a loss. With a joint head (1, B, K, h, w): those of all streams.
         """
         if self.config.missing == "mask_token":
-            logits: Tensor = self.head(self.encoder(images, present, kept))
-            return logits
+            return self.decode(self.encoder(images, present, kept))
         shared = self._modalities_of_all(present)
         if shared is None:
             return self._head_of_present(self.encoder(images, present, kept, sources=present), present)
@@ -66,6 +68,13 @@ class LinearFusionSegFormer(nn.Module):
         streams: Tensor = of_shared.new_zeros(images.shape[1], *of_shared.shape[1:])
         streams[shared] = of_shared
         return streams
+
+    def decode(self, grids: list[Tensor]) -> Tensor:
+        """Logits of each stream, or with a joint head of all: four grids (M, B, H_s, W_s, C_s) -> as ``forward``."""
+        if self.joins:
+            grids = [torch.cat([*grid], dim=-1)[None] for grid in grids]
+        logits: Tensor = self.head(grids)
+        return logits
 
     def _modalities_of_all(self, present: Tensor) -> list[int] | None:
         """The modalities that every sample has, if no sample has another one: the only ones that need computing."""
@@ -92,10 +101,25 @@ class LinearFusionSegFormer(nn.Module):
             if isinstance(module, ModalityNorm)
             for kind in module.state_dict()
         }
-        return {
+        state = {
             name: value[modalities] if name in per_modality or name == "alpha" else value
             for name, value in self.state_dict().items()
         }
+        if self.joins:
+            for name in self._stage_weights():
+                of_each = state[name].unflatten(1, (self.config.num_modalities, -1))
+                # As much reaches the fusion as from all.
+                state[name] = of_each[:, modalities].flatten(1) * (self.config.num_modalities / len(modalities))
+        return state
+
+    def with_joint_head(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of a network whose head runs on each stream, for this one's: it reads the mean of the streams."""
+        number = self.config.num_modalities
+        means = {name: torch.cat([state[name] / number] * number, dim=1) for name in self._stage_weights()}
+        return {**state, **means}
+
+    def _stage_weights(self) -> list[str]:
+        return [f"head.stage_linears.{stage}.weight" for stage in range(len(self.head.stage_linears))]
 
     def ensemble(self, streams: Tensor, present: Tensor) -> Tensor:
         """Mean of the streams by softmax(alpha), a missing one counted by ``missing_stream_weight``.
@@ -105,8 +129,10 @@ class LinearFusionSegFormer(nn.Module):
             present: (B, M) bool.
 
         Returns:
-            (B, K, h, w).
+            (B, K, h, w); what a joint head gives is that already.
         """
+        if self.joins:
+            return streams[0]
         availability = torch.where(present, 1.0, self.config.missing_stream_weight)
         weights = torch.softmax(self.alpha.float(), dim=0) * availability
         weights = (weights / weights.sum(dim=1, keepdim=True)).to(streams.dtype)

@@ -128,6 +128,8 @@ def _from_bundle(network: LinearFusionSegFormer, folder: Path) -> StartWeights:
     if len(set(heads)) == 2:  # which no tensor's shape tells
         raise BundleError(f"{folder} has {heads[0]} attention heads in its stages, the network {heads[1]}")
     terms = _terms_of(bundle)
+    if network.joins and bundle.description.network.head == "streams":
+        weights = network.with_joint_head(weights)
     _load_whole(network, weights, str(folder))
     return terms
 

@@ -75,7 +75,7 @@ def objective(
     images, present, kept = view.images[:, seen], view.present[:, seen], view.kept[:, seen]
     streams = forward(images, present, kept if method.loses_tokens else None)
     # The ensemble is an output as well: it is what is used, and without it alpha would never learn.
-    outputs = [*streams, student.ensemble(streams, present)]
+    outputs = [*streams] if student.joins else [*streams, student.ensemble(streams, present)]
     exists = present.any(dim=1).repeat(len(outputs), 1)
     if student.config.missing == "no_stream":
         exists[:-1] = present.T

@@ -37,6 +37,7 @@ def new_networks(
         num_modalities=len(recipe.network_modalities),
         num_classes=len(recipe.labels),
         head_width=recipe.head_width,
+        head=recipe.head,
         missing=recipe.missing,
         missing_stream_weight=1.0 if equal else 0.0,
     )
@@ -48,7 +49,7 @@ def new_networks(
         start = load_start_weights(network if full is None else deepcopy(full), recipe.start_weights)
         if full is not None:
             network.load_state_dict(full.state_of(recipe.network_streams))
-        network.alpha.requires_grad_(not equal)
+        network.alpha.requires_grad_(not (equal or network.joins))
         if equal:
             nn.init.constant_(network.alpha, 0.5)
         if network is not networks[0]:

@@ -48,6 +48,9 @@ class Recipe(Strict):
     """The modalities that the network takes; the others only teach it. None: all."""
     subset_networks: SubsetNetworks | None = None
     """Further networks, for when sensors are missing."""
+    head: Literal["streams", "joint"] = "streams"
+    """``joint``: one head takes in all streams, at half the head's work and a little better; it wants every sensor, so
+    it goes with ``subset_networks``."""
     missing: Literal["mask_token", "no_stream"] = "mask_token"
     """``no_stream``: a missing modality costs nothing, which halves the work with one camera left."""
     ohem_threshold: Share = 0.7

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from support.bundles import write_bundle, write_exported_bundle
+from support.bundles import describe, write_bundle, write_exported_bundle
 
-from m3l_core.bundle import DESCRIPTION_FILE, ModelBundle
+from m3l_core.bundle import DESCRIPTION_FILE, ModelBundle, save_bundle
 from m3l_core.engines import onnx_export
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import BundleError, EngineError
 from m3l_core.frames import ModelInput
 from m3l_core.metrics import subsets
+from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
 from m3l_core.shipped import shipped_bundle
 
@@ -74,6 +75,15 @@ def test_any_number_of_modalities(tmp_path: Path, modalities: tuple[Any, ...]) -
         engines = (load_engine(bundle, name, "fp32") for name in ("torch", "onnxruntime"))
         expected, found = (engine.infer(given, (64, 96)) for engine in engines)
         assert (expected.labels == found.labels).mean() >= 0.9999
+
+
+def test_a_joint_head_is_exported_as_torch_computes_it(tmp_path: Path) -> None:
+    network = describe().network.model_copy(update={"head": "joint"})
+    weights = LinearFusionSegFormer(network).state_dict()
+    arrays = {name: each.numpy() for name, each in weights.items() if not name.endswith("num_batches_tracked")}
+    described = describe().model_copy(update={"network": network})
+    exported = onnx_export.export_onnx(save_bundle(tmp_path / "joint", described, arrays, "# joint\n"), [noise(2)])
+    assert exported.description.network.head == "joint"
 
 
 def test_streams_that_are_left_out_are_left_out_of_the_graph_as_well(tmp_path: Path) -> None:

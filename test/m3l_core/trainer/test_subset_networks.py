@@ -135,6 +135,15 @@ def test_the_teacher_and_its_student_belong_together(rooms: Rooms, tmp_path: Pat
         Trainer(whole, data, tmp_path, workers=0, full=full_network(whole))
 
 
+def test_a_joint_head_and_its_subsets_learn(rooms: Rooms, tmp_path: Path) -> None:
+    whole, data = with_subsets(head="joint"), training_data(rooms)
+    full = Trainer(whole, data, tmp_path / "full", workers=0).run()
+    trainer = Trainer(whole.of_subset(("depth",)), data, tmp_path / "depth", workers=0, full=full)
+    trainer.run()
+    assert list(trainer.history[-1]["miou"]) == ["depth"]
+    assert all(math.isfinite(losses["loss"]) for losses in trainer.losses)
+
+
 def test_a_student_of_one_sensor_can_also_learn_by_itself(rooms: Rooms, tmp_path: Path) -> None:
     trainer = Trainer(recipe(student=["depth"]), training_data(rooms), tmp_path, workers=0)
     trainer.run()
@@ -159,15 +168,18 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], reason: str) ->
         with_subsets(**changes)
 
 
-def test_start_weights_of_the_full_network_are_told_of_its_subsets_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["streams", "joint"])
+def test_start_weights_of_the_full_network_are_told_of_its_subsets_too(tmp_path: Path, head: str) -> None:
     described = ModelBundle.load(write_bundle(tmp_path / "start", seed=4)).description
     whole = with_subsets(
         encoder=described.network.encoder.model_dump(),
         head_width=described.network.head_width,
         labels=described.labels.model_dump(),
         start_weights=str(tmp_path / "start"),
+        head=head,
     )
     [full], start = new_networks(whole)
+    assert full.joins == (head == "joint")
     [network], of_subset = new_networks(whole.of_subset(("depth",)), full)
     assert of_subset == start and start.source == "bundle tiny"
     for name, value in full.state_of([1]).items():
