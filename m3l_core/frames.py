@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+ImageKind = Literal["color", "depth", "height", "intensity"]
+"""What an image holds, as `Frame.data` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,6 @@ class IntensityModality(BaseModel):
         return self
 
 
-ImageKind = Literal["color", "depth", "height", "intensity"]
-"""What the images of a modality hold, as `Frame.data` says."""
 Modality = Annotated[ColorModality | DepthModality | HeightModality | IntensityModality, Field(discriminator="kind")]
 
 

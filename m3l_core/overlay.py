@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.false_color import false_color
-from m3l_core.modalities import ImageKind, IntensityModality
+from m3l_core.frames import ImageKind
+from m3l_core.modalities import IntensityModality
 from m3l_core.preprocessing import metric_depth
 
 

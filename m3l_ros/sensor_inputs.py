@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from m3l_core.errors import BundleError
-from m3l_core.modalities import ImageKind
+from m3l_core.frames import ImageKind
 
 TRANSPORTS: dict[ImageKind, tuple[str, ...]] = {
     "color": ("raw", "compressed"),

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from m3l_core.errors import M3LError
-from m3l_core.frames import Frame
-from m3l_core.modalities import ImageKind
+from m3l_core.frames import Frame, ImageKind
 from m3l_core.pictures import MOST_PIXELS
 from m3l_core.streaming.image_messages import decode_color, decode_depth, decode_intensity, stamp_to_ns
 

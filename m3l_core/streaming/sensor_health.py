@@ -14,8 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.frames import Frame
-from m3l_core.modalities import ImageKind
+from m3l_core.frames import Frame, ImageKind
 
 _SAMPLES = 20_000
 """Pixels looked at, about: enough for shares of 1%, and well below a millisecond at any image size."""
