@@ -96,6 +96,9 @@ PARAMETERS: dict[str, ParameterSpec] = {
     "min_confidence": ParameterSpec(0.0, "Labels of less confidence are 255, unlabelled", (0.0, 1.0)),
     "diagnostics_period": ParameterSpec(1.0, "Period of /diagnostics [s]", (0.1, 60.0)),
     "overlay_opacity": ParameterSpec(0.5, "Opacity of the labels on segmentation/overlay", (0.0, 1.0)),
+    "bond_heartbeat_period": ParameterSpec(
+        0.25, "Heartbeats for nav2_lifecycle_manager [s]; 0: none", (0.0, 2.0), scope=Scope.SESSION
+    ),
     "autostart": ParameterSpec(False, "Configure and activate without being told to", scope=Scope.START),
 }
 

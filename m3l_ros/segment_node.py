@@ -29,6 +29,7 @@ from m3l_core.streaming.color_conversion import converter_problem
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import LabellingSession, SessionAccount
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
+from m3l_ros.manager_bond import ManagerBond
 from m3l_ros.parameters import NodeParameters, value
 from m3l_ros.process_end import StopRequest, ignore_further_signals
 from m3l_ros.publishers import SegmentationPublishers
@@ -51,6 +52,7 @@ class SegmentNode(LifecycleNode):
         self._engine_loader = engine_loader
         self._segmenter: Segmenter | None = None
         self._outputs: SegmentationPublishers | None = None
+        self._bond = ManagerBond(self)
         self._problem = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self.create_timer(
@@ -156,8 +158,10 @@ class SegmentNode(LifecycleNode):
         assert self._segmenter is not None and self._outputs is not None
         self._outputs.publish_label_info()
         self._session = LabellingSession(self, self._segmenter, self._outputs)
+        self._bond.begin(value(self, "bond_heartbeat_period"))
 
     def _end_session(self) -> None:
+        self._bond.end()
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -53,7 +53,7 @@ TORCH_ROOMS = (
 # Each engine's file is imported only when that engine is asked for.
 ENGINE_PACKAGES = {"onnx", "onnxruntime", "openvino", "tensorrt", "cuda"}
 # There only where ROS itself is installed, not among the wheels.
-ROS_EXTRAS = {"cv_bridge", "vision_msgs"}
+ROS_EXTRAS = {"bondpy", "cv_bridge", "vision_msgs"}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ PACKAGES = {
     *("scipy", "h5py", "rerun", "ray", "fsspec"),
     *("rclpy", "rosidl_runtime_py", "rosbag2_py", "ament_index_python", "launch", "launch_ros", "message_filters"),
     *("builtin_interfaces", "std_msgs", "sensor_msgs", "diagnostic_msgs", "lifecycle_msgs", "rosgraph_msgs"),
-    *("rcl_interfaces", "vision_msgs", "cv_bridge"),
+    *("rcl_interfaces", "vision_msgs", "cv_bridge", "bondpy"),
 }
 
 # A room, or a module of one that needs less -> what it may need, the rooms below it included.

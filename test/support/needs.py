@@ -15,6 +15,7 @@ _FROM = {
     "launch": "a ROS 2 installation; PyPI has no wheel of it",
     "launch_ros": "a ROS 2 installation; PyPI has no wheel of it",
     "message_filters": "a ROS 2 installation; PyPI has no wheel of it",
+    "bondpy": "a ROS 2 installation; PyPI has no wheel of it",
     "vision_msgs": "a ROS 2 installation; PyPI has no wheel of it",
     **dict.fromkeys(("torch", "tensorboard", "onnx", "onnxscript"), "pip install 'm3l_ros[train]'"),
     "onnxruntime": "pip install 'm3l_ros[onnxruntime]'",
