@@ -38,6 +38,7 @@ setup(
             "m3l_build_engine = m3l_core.engines.build_engine:main",
             "m3l_check_gpu = m3l_core.engines.check_gpu:main",
             "m3l_replay = m3l_ros.commands:replay",
+            "m3l_label_space = m3l_core.label_space:main",
         ]
     },
     install_requires=[

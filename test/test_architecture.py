@@ -29,7 +29,7 @@ FLOORS = (
     ),
     ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
     ("bundle", "bundle_description", "bags", "fleet"),
-    ("datasets", "registration"),
+    ("datasets", "registration", "label_space"),
     ("model", "published", "inspection"),
     ("engines", "trainer", "extraction"),
     ("evaluation", "segmenter"),

@@ -85,6 +85,7 @@ COMMANDS: dict[str, tuple[list[list[str]], list[list[str]]]] = {
     ),
     "m3l_core.engines.build_engine": ([[BAD]], []),
     "m3l_core.engines.check_gpu": ([[BAD]], []),
+    "m3l_core.label_space": ([[BAD]], [["bundle", "--output", OUT]]),
 }
 NEEDS = {
     "training.train": ("torch",),
@@ -146,7 +147,7 @@ def bad(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path | None]:
-    """A disk of 5 MB with 8 kB left; None where no disk can be mounted."""
+    """A disk of 5 MB with 4 kB left; None where no disk can be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(
@@ -156,7 +157,7 @@ def full(tmp_path: Path) -> Iterator[Path | None]:
         yield None
         return
     try:
-        (disk / "filler").write_bytes(bytes((5 << 20) - (8 << 10)))
+        (disk / "filler").write_bytes(bytes((5 << 20) - (4 << 10)))
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -55,6 +55,7 @@ NEEDS = {
     "bundle": "numpy yaml pydantic safetensors",
     "bags": "numpy cv2 rosbags",
     "registration": "numpy cv2 rosbags",
+    "label_space": "numpy yaml pydantic safetensors",
     "datasets": "numpy cv2 yaml pydantic safetensors rosbags",
     "published": "numpy cv2 yaml pydantic",
     "inspection": "numpy cv2 yaml pydantic rich",

@@ -170,7 +170,7 @@ def test_an_extra_that_there_is_not_is_told_with_those_there_are(installed: Work
 
 def test_the_other_commands_are_reached_and_name_the_one_that_works_here(installed: Workspace, tmp_path: Path) -> None:
     commands = installed.prefix / "lib/m3l_ros"
-    for name in ("m3l_replay", "m3l_build_engine", "m3l_check_gpu"):
+    for name in ("m3l_replay", "m3l_build_engine", "m3l_check_gpu", "m3l_label_space"):
         assert installed.run(commands / name, "--help").returncode == 0, name
     recording = installed.folder / "src/m3l_ros/m3l_core/data/recordings/rooms_a"
     refused = installed.run(commands / "m3l_replay", recording, "--engine", "openvino", "--output", tmp_path / "out")
