@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -29,6 +28,7 @@ from m3l_core.bundle_description import GraphFile as GraphFile
 from m3l_core.errors import BundleError, M3LError
 from m3l_core.files import finish_folder, home_expanded, replacing_folder
 from m3l_core.metrics import subset_key
+from m3l_core.validation import checked
 from m3l_core.weights_file import check_weights
 from m3l_core.yaml_files import read_yaml
 
@@ -62,8 +62,8 @@ class ModelBundle:
                     f"and {WEIGHTS_FILE}, as training/train.py writes it"
                 )
         try:
-            description = BundleDescription.model_validate(read_yaml(folder / DESCRIPTION_FILE, aliases=False))
-        except (OSError, yaml.YAMLError, ValidationError) as error:
+            description = checked(BundleDescription, read_yaml(folder / DESCRIPTION_FILE, aliases=False))
+        except (OSError, yaml.YAMLError, ValueError) as error:
             raise BundleError(f"{folder / DESCRIPTION_FILE} cannot be used: {error}") from error
         found = _sha256(folder / WEIGHTS_FILE)
         if found != description.weights_sha256:

@@ -17,11 +17,11 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
-    ValidationError,
 )
 
 from m3l_core.errors import M3LError
 from m3l_core.files import home_expanded
+from m3l_core.validation import checked
 from m3l_core.yaml_files import read_yaml
 
 _Topic = Annotated[str, Field(pattern=r"^[/~A-Za-z_][/A-Za-z0-9_]*$")]
@@ -66,11 +66,8 @@ def load_camera_preset(folder: Path, camera: str) -> CameraPreset:
         choice = ", ".join(known) or f"no preset at all in {folder}"
         raise CameraPresetError(f"No preset for the camera '{camera}'. There is: {choice}; or give the path of a file")
     try:
-        return CameraPreset.model_validate(read_yaml(path))
+        return checked(CameraPreset, read_yaml(path))
     except (OSError, yaml.YAMLError) as error:
         raise CameraPresetError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()
-        )
-        raise CameraPresetError(f"{path} is not a camera preset: {faults}") from error
+    except ValueError as error:
+        raise CameraPresetError(f"{path} is not a camera preset: {error}") from error

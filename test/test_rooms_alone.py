@@ -37,6 +37,7 @@ NEEDS = {
     "modalities": "pydantic",
     "network_config": "pydantic",
     "labels": "numpy pydantic",
+    "validation": "pydantic",
     "metrics": "numpy pydantic",
     "camera_presets": "yaml pydantic",
     "pictures": "numpy cv2",

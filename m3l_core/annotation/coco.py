@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
 from m3l_core.annotation.export_files import ExportFiles
 from m3l_core.datasets.coco_masks import draw_segmentation, mask_runs
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
+from m3l_core.validation import checked
 
 
 class _Category(BaseModel):
@@ -107,8 +108,8 @@ def read_coco(files: ExportFiles, labels: LabelSet) -> Annotations | None:
 
 def _checked(origin: str, content: dict[str, Any]) -> _Document:
     try:
-        document = _Document.model_validate(content)
-    except ValidationError as error:
+        document = checked(_Document, content)
+    except ValueError as error:
         raise DatasetError(f"{origin} is not a COCO document: {error}") from error
     for kind, entries in (("image", document.images), ("category", document.categories)):
         numbers = Counter(entry.id for entry in entries)

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
 from m3l_core.annotation.brush_rle import decode_brush, encode_brush
@@ -21,6 +21,7 @@ from m3l_core.annotation.export_files import ExportFiles
 from m3l_core.annotation.mask_images import class_colors
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
+from m3l_core.validation import checked
 
 _CONTROL, _IMAGE, _FRAME = "label", "image", "frame"
 
@@ -116,8 +117,8 @@ def read_label_studio(files: ExportFiles, labels: LabelSet) -> Annotations | Non
 
 def _checked(place: str, content: Any) -> _Task:
     try:
-        return _Task.model_validate(content)
-    except ValidationError as error:
+        return checked(_Task, content)
+    except ValueError as error:
         raise DatasetError(f'{place} is no list of tasks with annotations, export it as "JSON": {error}') from error
 
 
@@ -151,8 +152,8 @@ def _region_result(entry: dict[str, Any], origin: str) -> _Result | None:
             raise DatasetError(f"{origin} has a region of type {kind}, expected brushlabels: draw it with the brush")
         return None
     try:
-        return _Result.model_validate(entry)
-    except ValidationError as error:
+        return checked(_Result, entry)
+    except ValueError as error:
         raise DatasetError(f"{origin}: a brushed region cannot be understood: {error}") from error
 
 

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from m3l_core.annotation.frame_list import file_hash, relative_name, root_of, stamps
 from m3l_core.annotation.frame_names import frame_names, picture
 from m3l_core.annotation.selection import Choice
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import DatasetError
+from m3l_core.json_files import read_json
 from m3l_core.labels import LabelSet
+from m3l_core.validation import checked
 
 SELECTION_FILE = "selection.json"
 
@@ -80,8 +82,8 @@ def read_selection(path: Path) -> Selection:
     """
     file = path / SELECTION_FILE if path.is_dir() else path
     try:
-        return Selection.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        return checked(Selection, read_json(file))
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{file} cannot be read as what training/select_frames.py writes: {error}") from error
 
 

@@ -78,8 +78,13 @@ def read_mapping(source: str) -> dict[str, str | None]:
         raise DatasetError(f"{path} cannot be read for a class map: {error}") from error
     except (LookupError, TypeError):
         raise DatasetError(f"{path} has no '{key}'; a class map in it is named as {path.name}#KEY") from None
-    if not isinstance(place, dict) or not all(isinstance(name, str | None) for name in place.values()):
-        named = [name for name, part in place.items() if isinstance(part, dict)] if isinstance(place, dict) else []
+    entries = place if isinstance(place, dict) else {}
+    wrong = [f"{name}: {str(part)[:40]}" for name, part in entries.items() if not isinstance(part, str | None)]
+    if wrong or not isinstance(place, dict):
+        named = [name for name, part in entries.items() if isinstance(part, dict)]
         hint = f"; is it {' or '.join(f'{path.name}#{name}' for name in named)}?" if named else ""
-        raise DatasetError(f"{source}: expected a mapping from the set's classes to the model's or null{hint}")
+        came = ", ".join(wrong) or str(place)[:40]
+        raise DatasetError(
+            f"{source}: expected a mapping from the set's classes to the model's or null, got {came}{hint}"
+        )
     return {str(name): target for name, target in place.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.cuda_device import CudaDevice
@@ -16,6 +16,8 @@ from m3l_core.engines.label_sizes import LabelSizes
 from m3l_core.errors import EngineError
 from m3l_core.files import cache_folder, finish_folder, replacing_folder
 from m3l_core.installation import command
+from m3l_core.json_files import read_json
+from m3l_core.validation import checked
 
 _ENGINE_FILE = "engine.plan"
 _FACTS_FILE = "engine.json"
@@ -144,10 +146,10 @@ def find(bundle: ModelBundle, precision: str, tensorrt: str, device: CudaDevice)
 def _read_sidecar(key: str) -> _Sidecar:
     path = engine_folder() / key / _FACTS_FILE
     try:
-        sidecar = _Sidecar.model_validate_json(path.read_bytes())
+        sidecar = checked(_Sidecar, read_json(path))
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error}") from error
-    except ValidationError as error:
+    except ValueError as error:
         raise EngineError(f"{path} is damaged: {error}") from error
     if sidecar.facts.key != key:
         raise EngineError(f"{path} is damaged: it describes another engine than that of its folder")

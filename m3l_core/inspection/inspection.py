@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 
 from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import Sample, parse_index
@@ -18,6 +17,7 @@ from m3l_core.inspection.tally import Distances, Tally, Task
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import DepthModality, Modality
 from m3l_core.parallel import in_processes
+from m3l_core.validation import checked
 from m3l_core.yaml_files import read_yaml
 
 PERCENTILES = (1, 5, 50, 95, 99)
@@ -36,8 +36,8 @@ def load_task(path: Path, known: Collection[str]) -> Task:
     """
     try:
         content = read_yaml(path)
-        task = Task.model_validate(content)
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+        task = checked(Task, content)
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read for modalities and labels: {error}") from error
     if unknown := [str(key) for key in content if key not in known]:
         raise DatasetError(f"{path} has {', '.join(unknown)}, which no recipe has: is a key mistyped?")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from m3l_core.bundle import ModelBundle
@@ -20,6 +20,7 @@ from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.model.published_checkpoint import is_published_checkpoint, load_published_checkpoint
 from m3l_core.model.tensor_files import read_tensors
 from m3l_core.network_config import EfficientNetConfig, MixTransformerConfig
+from m3l_core.validation import checked
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +141,8 @@ def _terms_of(bundle: ModelBundle) -> StartWeights:
     if recorded == RANDOM:
         return _RANDOM_START.model_copy(update={"source": name})
     try:
-        terms = StartWeights.model_validate(recorded)
-    except ValidationError as error:
+        terms = checked(StartWeights, recorded)
+    except ValueError as error:
         raise BundleError(f"{bundle.folder}: training.start_weights cannot be understood: {error}") from error
     return terms.model_copy(update={"source": f"{name}, from {terms.source}"})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from m3l_core.datasets.class_map import ClassMap
 from m3l_core.errors import DatasetError, RecipeError
@@ -16,6 +16,7 @@ from m3l_core.modalities import InputSide, Modalities
 from m3l_core.network_config import Encoder
 from m3l_core.trainer.method import Method, Share, Strict
 from m3l_core.trainer.settings import Augmentation, DataSet, Optimizer, Phase, Positive, Seed, SubsetNetworks
+from m3l_core.validation import checked
 from m3l_core.yaml_files import parse_yaml, read_yaml
 
 LEAST_SHARE = 0.01
@@ -102,14 +103,17 @@ class Recipe(Strict):
         """The recipe of the network for a subset of the modalities.
 
         Raises:
-            RecipeError: this recipe has no subset networks.
+            RecipeError: this recipe has no subset networks, or its settings do not fit that one.
         """
         settings = self.subset_networks
         if settings is None:
             raise RecipeError(f"{self.name} has no subset_networks")
         changes = {name: getattr(settings, name) for name in ("phases", "optimizer", "method", "ohem_threshold")}
         changes |= {"name": f"{self.name}_{'_'.join(subset)}", "student": subset, "subset_networks": None}
-        return Recipe.model_validate(self.model_dump() | changes)
+        try:
+            return checked(Recipe, self.model_dump() | changes)
+        except ValueError as error:
+            raise RecipeError(f"recipe {self.name}: the network for {'+'.join(subset)}: {error}") from error
 
     @model_validator(mode="after")
     def _subsets_name_modalities(self) -> Recipe:
@@ -190,7 +194,7 @@ def load_recipe(paths: Path | Sequence[Path], overrides: Sequence[str] = ()) -> 
         overrides: ``key=value`` with a dotted key, such as ``optimizer.learning_rate=3e-4``.
 
     Raises:
-        RecipeError: a file is unreadable, a key is unknown, or a value is out of range.
+        RecipeError: a file is unreadable, a key is unknown, or a value is out of range, also for a subset's network.
     """
     paths = [paths] if isinstance(paths, Path) else paths
     content: dict[str, Any] = {}
@@ -199,9 +203,12 @@ def load_recipe(paths: Path | Sequence[Path], overrides: Sequence[str] = ()) -> 
     for override in overrides:
         _apply(content, override)
     try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
+        recipe = checked(Recipe, content)
+    except ValueError as error:
         raise RecipeError(f"recipe {' + '.join(map(str, paths))}: {error}") from error
+    for subset in recipe.subset_networks.subsets if recipe.subset_networks else ():
+        recipe.of_subset(subset)  # told now, not when the full network is trained
+    return recipe
 
 
 def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.errors import ScenarioError
@@ -27,6 +27,7 @@ from m3l_core.replay.faults.message_faults import (
     Rate,
     Reorder,
 )
+from m3l_core.validation import checked
 from m3l_core.yaml_files import read_yaml
 
 _MessageKind = Gone | Loss | Delay | Reorder | Duplicate | Jitter | ClockOffset | Frozen | Rate | BagLoop
@@ -96,9 +97,9 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     except (OSError, yaml.YAMLError) as error:
         raise ScenarioError(f"scenario {path} cannot be read: {error}") from error
     try:
-        scenario = Scenario.model_validate(content)
-    except ValidationError as error:
-        raise ScenarioError(f"scenario {path}: {'; '.join(map(_explained, error.errors()))}") from error
+        scenario = checked(Scenario, content)
+    except ValueError as error:
+        raise ScenarioError(f"scenario {path}: {error}") from error
     # What MM-Robust and limits are about goes by the names of the shipped ones.
     if path != shipped.get(scenario.name, path) and scenario.faults != load_scenario(scenario.name).faults:
         raise ScenarioError(
@@ -135,27 +136,3 @@ def _shipped_folder() -> Path:
     here, inside = Path(__file__).resolve(), Path("config", "scenarios")
     places = [here.parents[3] / inside, *(parent / "share" / "m3l_ros" / inside for parent in here.parents)]
     return next((place for place in places if place.is_dir()), places[0])
-
-
-def _explained(error: Any) -> str:
-    place = ".".join(map(str, error["loc"])) or "the file"
-    if error["type"] == "union_tag_not_found":
-        return f"{place}: kind is missing"
-    if error["type"] == "tuple_type":
-        return f"{place}: expected a list, got {error['input']!r}"
-    if error["type"] != "extra_forbidden":
-        if error["type"] in ("float_type", "int_type") and isinstance(error["input"], str):
-            hint = "YAML wants a dot and the exponent's sign, as in 5.0e-2 or 1.8e+9"
-            return f"{place}: expected a number, got the text '{error['input']}': {hint}"
-        came = f", got {error['input']!r}" if isinstance(error["input"], str | int | float) else ""
-        return f"{place}: {error['msg']}{came}"
-    kind = error["loc"][2] if len(error["loc"]) > 2 else None
-    return f"{place}: unknown key, expected one of: {', '.join(_fields(kind))}"
-
-
-def _fields(kind: str | None) -> list[str]:
-    """The keys of a fault, or of the scenario."""
-    for fault in (*get_args(_MessageKind), *get_args(_ImageKind)):
-        if kind in get_args(fault.model_fields["kind"].annotation):
-            return list(fault.model_fields)
-    return list(Scenario.model_fields)
