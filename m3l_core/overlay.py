@@ -1,4 +1,4 @@
-"""Labels over what they label, as a picture for people."""
+"""Labels over what they label, and what their colors mean, as pictures for people."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from m3l_core.false_color import false_color
 from m3l_core.frames import ImageKind
+from m3l_core.labels import LabelSet
 from m3l_core.modalities import IntensityModality
 from m3l_core.preprocessing import metric_depth
+
+_FONT, _SCALE, _ROW, _SWATCH = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 20, 14
+_PAPER, _INK = 24, (230, 230, 230)
 
 
 def overlay(
@@ -30,6 +34,28 @@ def overlay(
         (H, W, 3) uint8 RGB.
     """
     return np.asarray(cv2.addWeighted(colors, opacity, _picture(image, kind), 1.0 - opacity, 0.0), np.uint8)
+
+
+def class_legend(labels: LabelSet, width: int) -> NDArray[np.uint8]:
+    """The names of the classes beside their colors, in as many columns as fit.
+
+    Returns:
+        (H, width, 3) uint8 RGB, dark.
+    """
+    widest = max(cv2.getTextSize(name, _FONT, _SCALE, 1)[0][0] for name in labels.names)
+    columns = max(1, width // (widest + _SWATCH + 18))
+    rows = -(-len(labels) // columns)
+    picture = np.full((rows * _ROW + 8, width, 3), _PAPER, np.uint8)
+    for number, entry in enumerate(labels.classes):
+        left, top = width // columns * (number // rows) + 6, number % rows * _ROW + 7
+        cv2.rectangle(picture, (left, top), (left + _SWATCH, top + _SWATCH), entry.color, cv2.FILLED)
+        write(picture, entry.name, (left + _SWATCH + 6, top + _SWATCH - 3))
+    return picture
+
+
+def write(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
+    """Put a text into a picture; ``place`` is its lower left corner, (x, y)."""
+    cv2.putText(picture, text, place, _FONT, _SCALE, _INK, 1, cv2.LINE_AA)
 
 
 def _picture(image: NDArray[Any], kind: ImageKind) -> NDArray[np.uint8]:

@@ -106,7 +106,7 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
                 truth = recorded
             for number, scenario in enumerate(full_first):
                 makes_full = number == 0 and not scenario.faults and len(full_first) > 1
-                run = RunInfo(bag.name, scenario.name, task.bag.topics, segmenter.description)
+                run = RunInfo(bag.name, scenario.name, task.bag.topics, segmenter.description, truth is not None)
                 with ExitStack() as opened:
                     results[scenario.name] = task.replay(
                         bag,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -24,7 +25,7 @@ from m3l_core.replay.measures.measures import Measures, ModalityCounts
 from m3l_core.replay.measures.state_timeline import StateTimeline
 from m3l_core.replay.measures.timing import DeliveryMeter, Gap
 from m3l_core.replay.measures.worst_frames import WorstFrame
-from m3l_core.replay.recordings.sinks import Sink
+from m3l_core.replay.recordings.sinks import Labelled, Sink
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.modality_report import ModalityReport
 from m3l_core.streaming.sensor_health import HealthThresholds
@@ -151,16 +152,16 @@ class _Run:
         if not frame_set.frames.keys() & set(self._segmenter.description.modality_names):
             self._measures.unlabelled_sets += 1
             return
+        began_ns = time.perf_counter_ns()
         segmentation = self._segmenter.segment(frame_set)
+        inference_ns = time.perf_counter_ns() - began_ns
         ids = segmentation.labels
         self._meter.add(now_ns)
         self._digest.update(struct.pack("<q2I", frame_set.reference_frame.stamp_ns, *ids.shape))
         self._digest.update(ids.tobytes())
         if self._keep is not None:
             self._keep.add(origin.recorded_stamp_ns, ids)
-        for sink in self._sinks:
-            sink.labelled(frame_set, segmentation, now_ns)
-        self._compared.add(
+        truth = self._compared.add(
             frame_set,
             ids,
             Moment(
@@ -170,6 +171,8 @@ class _Run:
                 origin.edited,
             ),
         )
+        for sink in self._sinks:
+            sink.labelled(Labelled(frame_set, segmentation, now_ns, now_ns - origin.arrived_ns, inference_ns, truth))
 
     def result(self, scenario: str) -> ReplayResult:
         """To be called once there are no more frame sets."""

@@ -1,11 +1,12 @@
-"""Labels over color and over depth."""
+"""Labels over color and over depth, and what their colors mean."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from m3l_core.overlay import overlay
+from m3l_core.labels import LabelSet, SemanticClass
+from m3l_core.overlay import class_legend, overlay
 
 RED = np.full((2, 3, 3), (200, 0, 0), np.uint8)
 
@@ -40,3 +41,17 @@ def test_intensity_is_gray_from_its_darkest_to_its_brightest(dtype: type, count:
 
 def test_depth_without_a_valid_pixel_is_black() -> None:
     assert not overlay(np.zeros((2, 3), np.uint16), RED, 0.0).any()
+
+
+@pytest.mark.parametrize("width", [40, 240, 900])
+def test_the_legend_has_each_class_in_its_color_with_its_name_beside(width: int) -> None:
+    colors = [(10 * number, 200, 90) for number in range(1, 15)]
+    classes = tuple(SemanticClass(name=f"class {number}", color=color) for number, color in enumerate(colors))
+    picture = class_legend(LabelSet(classes=classes), width)
+    assert picture.shape[1] == width
+    for color in colors:
+        rows, columns = np.nonzero((picture == color).all(axis=-1))
+        assert len(rows) > 100, "a swatch"
+        beside = picture[rows.min() : rows.max(), columns.max() + 1 : columns.max() + 60]
+        assert width < 60 or beside.max() > 200, "a name"
+    assert (picture.shape[0] > 14 * 20) == (width == 40), "columns are used"

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an unknown kind": (
         {"modalities": [{"kind": "sonar"}]},
-        "modalities.0.kind: expected one of color, depth, height, got 'sonar'",
+        "modalities.0.kind: expected one of color, depth, height, intensity, got 'sonar'",
     ),
     "no kind": ({"modalities": [{}]}, "modalities.0.kind: it is missing: one of color, depth, height"),
     "nothing that it may be": ({"data": 3}, "data: expected a mapping or a list, got 3"),

@@ -91,9 +91,11 @@ def without(modality: str, from_ns: int = 0, until_ns: int = 1 << 63) -> Faults:
     return fault
 
 
-def replay_into(sink: OpenSink, path: Path, scenario: str | Scenario = "none") -> Outcome:
+def replay_into(
+    sink: OpenSink, path: Path, scenario: str | Scenario = "none", label_topic: str | None = None
+) -> Outcome:
     """What comes of a bag under one scenario, and what goes to a sink."""
-    prepared = prepare_bag(path, {"color": None, "depth": None}, describe())
+    prepared = prepare_bag(path, {"color": None, "depth": None}, describe(), label_topic)
     scenarios = (scenario,) if isinstance(scenario, Scenario) else tuple(load_scenarios([scenario]))
     (outcome,) = replay_bags([BagTask(prepared, scenarios, ReplaySettings(), InstantSegmenter(), (sink,))])
     return outcome

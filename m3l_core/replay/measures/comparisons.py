@@ -54,8 +54,11 @@ class Comparisons:
         self._bag, self._described, self._truth, self._full = bag, described, truth, full
         self._previous: tuple[int, NDArray[np.uint8]] | None = None
 
-    def add(self, frame_set: FrameSet, ids: NDArray[np.uint8], moment: Moment) -> None:
+    def add(self, frame_set: FrameSet, ids: NDArray[np.uint8], moment: Moment) -> NDArray[np.uint8] | None:
         """Compare the labels of a frame set, at the size of what they are compared with.
+
+        Returns:
+            Its ground truth, if there is one.
 
         Raises:
             DatasetError: ground truth and color differ in size.
@@ -64,14 +67,17 @@ class Comparisons:
         share, reference = self._with_previous(frame_set.reference_frame.stamp_ns, ids)
         if self._full is not None:
             share, reference = self._with_full(self._full, ids, moment)
+        truth = None
         if self._truth is not None:
             share, reference = self._with_truth(self._truth, frame_set, ids, moment)
+            truth = reference
         if share is None or reference is None or not self.worst.wants(share, moment.since_start_ns):
-            return
+            return truth
         missing = tuple(sorted(frame_set.missing))
         jpeg = draw(frame_set, self._described.modalities, self._described.labels, ids, reference)
         stamp_ns = moment.recorded_stamp_ns
         self.worst.add(WorstFrame(share, self._bag, moment.since_start_ns, stamp_ns, missing, jpeg))
+        return truth
 
     def _with_previous(self, stamp_ns: int, ids: NDArray[np.uint8]) -> _Compared:
         former, self._previous = self._previous, (stamp_ns, ids)

@@ -67,6 +67,22 @@ def jpeg(pixels: NDArray[np.uint8], head: Any) -> Any:
     return _compressed(data, "rgb8; jpeg compressed bgr8", head)
 
 
+def png(pixels: NDArray[Any], head: Any) -> Any:
+    """The same without loss."""
+    return _compressed(encoded_png(pixels), "rgb8; png compressed bgr8", head)
+
+
+def encoded_png(pixels: NDArray[Any]) -> bytes:
+    """(H, W, 3) uint8 RGB, or (H, W) uint16, without loss."""
+    channels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    return cv2.imencode(".png", channels, (cv2.IMWRITE_PNG_COMPRESSION, 1))[1].tobytes()
+
+
+def in_millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """(H, W) metres -> (H, W) uint16 millimetres, 0 where there is none."""
+    return to_millimetres(depth_m, np.isfinite(depth_m) & (depth_m > 0))
+
+
 def label_info(labels: LabelSet) -> Any:
     """vision_msgs/LabelInfo: which id is which class."""
     classes = [_new("vision_msgs/msg/VisionClass", class_id=i, class_name=name) for i, name in enumerate(labels.names)]
@@ -107,21 +123,17 @@ def as_arrived(arrival: Arrival) -> Any:
     if not hasattr(message, "format"):
         return image(pixels, _ENCODINGS[pixels.dtype.name], head)
     if pixels.dtype == np.float32:
-        pixels = to_millimetres(pixels, np.isfinite(pixels) & (pixels > 0))
+        pixels = in_millimetres(pixels)
     if arrival.modality == "color":
-        return _compressed(_png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)), "rgb8; png compressed bgr8", head)
+        return png(pixels, head)
     if "compressedDepth" in message.format:
-        return _compressed(_DEPTH_HEADER + _png(pixels), "16UC1; compressedDepth png", head)
-    return _compressed(_png(pixels), "16UC1; png compressed", head)
+        return _compressed(_DEPTH_HEADER + encoded_png(pixels), "16UC1; compressedDepth png", head)
+    return _compressed(encoded_png(pixels), "16UC1; png compressed", head)
 
 
 def _compressed(data: bytes, description: str, head: Any) -> Any:
     kind = "sensor_msgs/msg/CompressedImage"
     return _new(kind, header=head, format=description, data=np.frombuffer(data, np.uint8))
-
-
-def _png(pixels: NDArray[Any]) -> bytes:
-    return cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))[1].tobytes()
 
 
 def _new(kind: str, **fields: Any) -> Any:

@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bundle import BundleDescription
 from m3l_core.frames import FrameSet, Segmentation
@@ -22,6 +25,8 @@ class RunInfo:
     topics: Mapping[str, str]
     """Modality -> topic."""
     described: BundleDescription
+    has_truth: bool = False
+    """Whether there is ground truth to look at."""
 
     @property
     def name(self) -> str:
@@ -33,6 +38,22 @@ def run_name(bag: str, scenario: str) -> str:
     return f"{bag}_{scenario}"
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What a frame set became."""
+
+    frame_set: FrameSet
+    segmentation: Segmentation
+    now_ns: int
+    """When it left the synchronizer, by the robot's clock."""
+    wait_ns: int
+    """How long its reference frame had waited there."""
+    inference_ns: int
+    """How long this machine took to label it."""
+    truth: NDArray[np.uint8] | None
+    """(H, W) uint8 class ids, 255 = unlabelled."""
+
+
 class Sink(Protocol):
     """Called in the order of the robot's clock; an OSError or M3LError ends the replay of the bag."""
 
@@ -40,7 +61,7 @@ class Sink(Protocol):
         """A message has arrived; ``reports`` tell what the synchronizer knew until then, by modality."""
         ...
 
-    def labelled(self, frame_set: FrameSet, segmentation: Segmentation, now_ns: int) -> None:
+    def labelled(self, labelled: Labelled) -> None:
         """A frame set has left the synchronizer and is labelled."""
         ...
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +21,12 @@ from support.bags import (
     MS,
     PERIOD_NS,
     START_NS,
+    Recorded,
     break_chunk,
+    compressed_depth,
     frames,
     image,
+    millimetres,
     stamps,
     write_bag,
 )
@@ -31,10 +37,19 @@ from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
 from m3l_core.overlay import overlay
 from m3l_core.replay.faults.scenario import Scenario
-from m3l_core.replay.recordings.annotated_bag import CONFIDENCE, DIAGNOSTICS, LABEL_INFO, MASK, OVERLAY, annotated_bag
+from m3l_core.replay.recordings.annotated_bag import (
+    COLORS,
+    CONFIDENCE,
+    DIAGNOSTICS,
+    LABEL_INFO,
+    LAYOUT_FILE,
+    MASK,
+    OVERLAY,
+    annotated_bag,
+)
 from m3l_core.replay.recordings.ros_messages import header, jpeg, message_types
 from m3l_core.replay.recordings.sinks import RunInfo
-from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
+from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 
 COUNT = 10
 IMAGE = "sensor_msgs/msg/Image"
@@ -64,7 +79,7 @@ def stamps_of(path: Path, topic: str) -> list[int]:
 
 def test_it_holds_every_topic_with_its_type(kitchen: Path, tmp_path: Path) -> None:
     path = annotated(kitchen, tmp_path)
-    assert sorted(file.name for file in path.iterdir()) == ["kitchen_none.mcap", "metadata.yaml"]
+    assert sorted(file.name for file in path.iterdir()) == ["kitchen_none.mcap", "layout.json", "metadata.yaml"]
     with open_bag(path) as bag:
         found = {topic: (info.msgtype, info.msgcount) for topic, info in bag.topics.items()}
     assert found.pop(DIAGNOSTICS)[0] == "diagnostic_msgs/msg/DiagnosticArray"
@@ -74,6 +89,7 @@ def test_it_holds_every_topic_with_its_type(kitchen: Path, tmp_path: Path) -> No
         MASK: (IMAGE, COUNT),
         CONFIDENCE: (IMAGE, COUNT),
         OVERLAY: ("sensor_msgs/msg/CompressedImage", COUNT),
+        COLORS: ("sensor_msgs/msg/CompressedImage", COUNT),
         LABEL_INFO: ("vision_msgs/msg/LabelInfo", 1),
     }
 
@@ -88,13 +104,13 @@ def test_what_was_recorded_is_in_it_byte_by_byte(kitchen: Path, tmp_path: Path) 
 def test_the_labels_are_those_of_the_segmenter_under_the_stamps_of_their_frames(kitchen: Path, tmp_path: Path) -> None:
     path = annotated(kitchen, tmp_path)
     segmenter = InstantSegmenter()()
-    masks, confidences, overlays = (read(path, topic) for topic in (MASK, CONFIDENCE, OVERLAY))
+    masks, confidences, overlays, drawn_masks = (read(path, topic) for topic in (MASK, CONFIDENCE, OVERLAY, COLORS))
     with open_bag(kitchen) as bag:
         frame_sets = list(BagFrames(bag, {"color": COLOR, "depth": DEPTH}))
     assert len(masks) == len(frame_sets) == COUNT
     for number, frame_set in enumerate(frame_sets):
         expected, stamp = segmenter.segment(frame_set), stamps(COUNT)[number]
-        for when, message in (masks[number], confidences[number], overlays[number]):
+        for when, message in (masks[number], confidences[number], overlays[number], drawn_masks[number]):
             # Depth is the last to arrive, and completes the set.
             assert when == stamp + 5 * MS
             assert (stamp_to_ns(message.header.stamp), message.header.frame_id) == (stamp, "camera")
@@ -102,9 +118,63 @@ def test_the_labels_are_those_of_the_segmenter_under_the_stamps_of_their_frames(
         assert (mask.encoding, mask.step) == ("mono8", mask.width)
         np.testing.assert_array_equal(decode_color(mask)[..., 0], expected.labels)
         np.testing.assert_array_equal(decode_color(confidences[number][1])[..., 0], expected.confidence)
-        picture = overlay(frame_set.reference_frame.data, describe().labels.colorize(expected.labels), 0.5)
+        colors = describe().labels.colorize(expected.labels)
+        np.testing.assert_array_equal(decode_color(drawn_masks[number][1]), colors)
+        picture = overlay(frame_set.reference_frame.data, colors, 0.5)
         drawn = decode_color(jpeg(picture, header(0)))
         np.testing.assert_array_equal(decode_color(overlays[number][1]), drawn)
+
+
+def with_depth(depth: Callable[[int, int], Any], topic: str, folder: Path) -> Path:
+    """A bag of colors and of depth in another form than raw 16UC1."""
+    recorded = [each for each in frames(4) if each.topic == COLOR]
+    recorded += [Recorded(topic, stamp + 5 * MS, depth(number, stamp)) for number, stamp in enumerate(stamps(4))]
+    return write_bag(folder / "hall", sorted(recorded, key=lambda each: each.time_ns))
+
+
+@pytest.mark.parametrize(
+    ("topic", "depth"),
+    [
+        ("/depth/image_rect/compressedDepth", lambda number, stamp: compressed_depth(millimetres(number), stamp)),
+        ("/depth/image_rect", lambda number, stamp: image(millimetres(number).astype("f4") / 1000, "32FC1", stamp)),
+    ],
+)
+def test_depth_that_viewers_cannot_decode_is_there_as_raw_millimetres_too(
+    topic: str, depth: Callable[[int, int], Any], tmp_path: Path
+) -> None:
+    path = annotated(with_depth(depth, topic, tmp_path), tmp_path / "out")
+    assert len(read(path, topic)) == 4
+    plain = [message for _, message in read(path, "/segmentation/depth")]
+    assert [message.encoding for message in plain] == ["16UC1"] * 4
+    for number, message in enumerate(plain):
+        np.testing.assert_array_equal(decode_depth(message), millimetres(number))
+    assert shown(path)["depth"]["imageTopic"] == "/segmentation/depth"
+
+
+def shown(path: Path) -> dict[str, Any]:
+    """Title -> what an image panel of the layout shows."""
+    panels = json.loads((path / LAYOUT_FILE).read_text())["configById"].values()
+    return {each["foxglovePanelTitle"]: each["imageMode"] for each in panels if "imageMode" in each}
+
+
+def placed(layout: Any) -> list[str]:
+    return [layout] if isinstance(layout, str) else [*placed(layout["first"]), *placed(layout["second"])]
+
+
+def test_the_layout_places_panels_of_what_is_in_the_bag(kitchen: Path, tmp_path: Path) -> None:
+    path = annotated(kitchen, tmp_path)
+    layout = json.loads((path / LAYOUT_FILE).read_text())
+    assert sorted(placed(layout["layout"])) == sorted(layout["configById"])
+    topics = {title: mode["imageTopic"] for title, mode in shown(path).items()}
+    expected = {"color": COLOR, "depth": DEPTH, "labels": COLORS, "overlay": OVERLAY, "confidence": CONFIDENCE}
+    assert topics == expected
+    with open_bag(path) as bag:
+        assert {*topics.values(), DIAGNOSTICS} <= set(bag.topics)
+    told = {status.name for _, message in read(path, DIAGNOSTICS) for status in message.status}
+    paths = [each["value"] for each in layout["configById"]["StateTransitions!states"]["paths"]]
+    assert [re.fullmatch(r'/diagnostics\.status\[:\]\{name=="(.+)"\}\.message', each)[1] in told for each in paths] == [
+        True
+    ] * 2
 
 
 def test_the_classes_are_told_before_all_else_to_whoever_comes_late(kitchen: Path, tmp_path: Path) -> None:
@@ -225,7 +295,7 @@ def test_a_former_bag_is_replaced(kitchen: Path, tmp_path: Path) -> None:
     shorter = write_bag(tmp_path / "bags" / "kitchen", frames(3))
     path = annotated(shorter, tmp_path)
     assert len(read(path, MASK)) == 3
-    assert len(list(path.iterdir())) == 2
+    assert len(list(path.iterdir())) == 3
 
 
 def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:

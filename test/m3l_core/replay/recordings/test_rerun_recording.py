@@ -16,7 +16,9 @@ from rerun import chunk as chunks
 from support.bags import (
     COLOR,
     DEPTH,
+    LABEL,
     MS,
+    SIZE,
     Recorded,
     compressed,
     frames,
@@ -27,17 +29,21 @@ from support.bags import (
     stamps,
     write_bag,
 )
-from support.replays import InstantSegmenter, describe, replay_into
+from support.replays import InstantSegmenter, describe, labelled_frames, replay_into
 
 from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError, MissingPackageError
 from m3l_core.installation import install_command
-from m3l_core.replay.recordings.rerun_recording import CLOCK, STAMP, rerun_recording
+from m3l_core.replay.faults.scenario import Scenario
+from m3l_core.replay.recordings.rerun_layout import CLOCK, SERIES, STAMP, TRUTH
+from m3l_core.replay.recordings.rerun_recording import rerun_recording
 from m3l_core.replay.recordings.sinks import RunInfo
 
 pytestmark = pytest.mark.needs("rerun.chunk")
 COUNT = 10
+STATE_LANES = ("color", "depth", "labels")
+ORIGIN = "ViewBlueprint:space_origin"
 Rows = dict[str, list[tuple[int, int, dict[str, Any]]]]
 """Entity -> (stamp, robot's clock, component -> value), by the clock."""
 
@@ -47,10 +53,10 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bag(tmp_path_factory.mktemp("bags") / "kitchen", frames(COUNT))
 
 
-def recorded(bag: Path, folder: Path, scenario: str = "none") -> Path:
-    outcome = replay_into(partial(rerun_recording, folder), bag, scenario)
+def recorded(bag: Path, folder: Path, scenario: str | Scenario = "none", label_topic: str | None = None) -> Path:
+    outcome = replay_into(partial(rerun_recording, folder), bag, scenario, label_topic)
     assert not isinstance(outcome, DatasetError), outcome
-    return folder / f"{bag.name}_{scenario}.rrd"
+    return folder / f"{bag.name}_{outcome[0].scenario}.rrd"
 
 
 def load(path: Path) -> Rows:
@@ -113,10 +119,52 @@ def test_a_lost_sensor_is_told_and_its_last_picture_is_not_shown(kitchen: Path, 
     rows = load(recorded(kitchen, tmp_path, "no_color"))
     assert [list(row[2]) for row in rows["/camera/color"]] == [["Clear:is_recursive"]] * COUNT
     assert [row[0] for row in rows["/camera/depth"]] == stamps(COUNT)
-    told = [(row[2]["TextLog:text"], row[2]["TextLog:level"]) for row in rows["/states/color"]]
-    assert told == [("color is STALE", "WARN"), ("color is LOST", "ERROR")]
-    assert [row[2]["TextLog:text"] for row in rows["/states/depth"]] == ["depth is STALE", "depth is OK"]
+    told = {name: [row[2]["StateChange:state"] for row in rows[f"/states/{name}"]] for name in STATE_LANES}
+    assert told == {"color": ["STALE", "LOST"], "depth": ["STALE", "OK"], "labels": ["depth"]}
     assert rows["/states/color"][1][0] == stamps(COUNT)[6] - 100 * MS
+
+
+def test_a_sensor_lost_on_the_way_is_dark(kitchen: Path, tmp_path: Path) -> None:
+    """The viewer (0.41) does not clear encoded images, and goes on showing the last one."""
+    lost = Scenario.model_validate({"name": "lost", "faults": [{"kind": "gone", "modality": "color", "from_s": 0.45}]})
+    shown = [row[2] for row in load(recorded(kitchen, tmp_path, lost))["/camera/color"]]
+    pictures = [cv2.imdecode(np.array(each["EncodedImage:blob"], np.uint8), cv2.IMREAD_COLOR) for each in shown]
+    assert {picture.shape for picture in pictures} == {rgb(0).shape}
+    dark = [float((picture == 0).all(axis=-1).mean()) > 0.5 for picture in pictures]
+    assert dark == [False] * 5 + [True] * 5
+
+
+def test_the_blueprint_shows_each_picture_in_a_view_of_its_own(kitchen: Path, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bags" / "labelled", labelled_frames(COUNT))
+    for path, truth in ((recorded(kitchen, tmp_path), []), (recorded(bag, tmp_path, label_topic=LABEL), [TRUTH])):
+        found = origins(path)
+        shown = ["camera/color", "camera/depth", "camera/labels", *truth, "confidence", "classes", "states"]
+        assert sorted(found) == sorted([*shown, "plots/confidence", "plots/latency"])
+
+
+def test_ground_truth_and_figures_of_each_frame_are_in_it(tmp_path: Path) -> None:
+    def labels(number: int) -> np.ndarray:
+        return np.full(SIZE, number % 3, np.uint8)
+
+    bag = write_bag(tmp_path / "bags" / "kitchen", labelled_frames(COUNT, labels))
+    rows = load(recorded(bag, tmp_path, label_topic=LABEL))
+    for number, row in enumerate(rows[f"/{TRUTH}"]):
+        np.testing.assert_array_equal(pixels(row[2], "SegmentationImage", np.uint8), labels(number))
+    confidence, wait, inference = ([row[2]["Scalars:scalars"] for row in rows[f"/{path}"]] for path in SERIES)
+    assert confidence == pytest.approx([200 / 255] * COUNT)
+    assert wait == pytest.approx([2.0] * COUNT), "depth arrives 2 ms behind color"
+    assert len(inference) == COUNT and all(0 < each < 1e4 for each in inference)
+
+
+def origins(path: Path) -> list[str]:
+    """What the views of the blueprint in a recording show."""
+    reader, found = chunks.RrdReader(path), []
+    (stored,) = reader.blueprints()
+    for chunk in reader.stream(store=stored):
+        batch = chunk.to_record_batch()
+        if ORIGIN in batch.schema.names:
+            found += [entry[0].strip("/") for entry in batch.column(ORIGIN).to_pylist()]
+    return found
 
 
 def test_a_jpeg_is_passed_on_and_metric_depth_is_in_metres(tmp_path: Path) -> None:
