@@ -16,77 +16,39 @@ import json
 import multiprocessing
 import os
 import signal
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
-from m3l_core.bundle import BundleDescription, ModelBundle, save_bundle
-from m3l_core.frames import ModelInput, Segmentation
-from m3l_core.labels import LabelSet, SemanticClass
-from m3l_core.modalities import ColorModality, DepthModality
-from m3l_core.network_config import NetworkConfig
-from m3l_core.streaming.image_messages import fill_image, set_stamp, stamp_to_ns
+from benchmarks.node_rig import (
+    TOPICS,
+    TRANSPORTS,
+    InstantEngine,
+    cpu_seconds,
+    own_domain,
+    pair,
+    wait_until,
+    write_bundle,
+)
+from m3l_core.streaming.image_messages import set_stamp, stamp_to_ns
 from m3l_ros.labelling_session import STEPS
 from m3l_ros.segment_node import SegmentNode, spin
 
-HEIGHT, WIDTH = 480, 640
 TARGET_P95_MS = 15.0
-TOPICS = {"color": "color/image_raw", "depth": "depth/image_rect"}
-TRANSPORTS = {"raw": ("raw", "raw"), "compressed": ("compressed", "compressedDepth")}
 RANKS = ("p50", "p95", "p99")
 NUM_PICTURES = 8
 """Different ones, or the node would call the sensor frozen."""
-FAST_DDS_PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
-<dds xmlns="http://www.eprosima.com"><profiles>
-  <transport_descriptors>
-    <transport_descriptor><transport_id>shm</transport_id><type>SHM</type>
-      <segment_size>{}</segment_size></transport_descriptor>
-    <transport_descriptor><transport_id>udp</transport_id><type>UDPv4</type></transport_descriptor>
-  </transport_descriptors>
-  <participant profile_name="large_messages" is_default_profile="true"><rtps>
-    <userTransports><transport_id>shm</transport_id><transport_id>udp</transport_id></userTransports>
-    <useBuiltinTransports>false</useBuiltinTransports>
-  </rtps></participant>
-</profiles></dds>"""
-
-
-class InstantEngine:
-    """Labels everything as class 0, in no time."""
-
-    name, precision, device = "instant", "none", "none"
-
-    def __init__(self, bundle: ModelBundle, *options: Any) -> None: ...
-
-    def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
-        return Segmentation(np.zeros(size, np.uint8), np.zeros(size, np.uint8))
-
-
-def write_bundle(folder: Path) -> Path:
-    """A bundle that only the instant engine can run: it has no network."""
-    classes = tuple(SemanticClass(name=name, color=(0, 0, 0)) for name in ("one", "another"))
-    description = BundleDescription(
-        name="none",
-        network=NetworkConfig(num_classes=2),
-        labels=LabelSet(classes=classes),
-        modalities=(ColorModality(), DepthModality()),
-        input_height=HEIGHT,
-        input_width=WIDTH,
-    )
-    return save_bundle(folder, description, {"nothing": np.zeros(1)}, "").folder
 
 
 def run_node(bundle: str, transport: str) -> None:
@@ -102,12 +64,12 @@ def run_camera(transport: str, rate_hz: float, seconds: float, report: Connectio
     """Process 2: publish pairs; says when the node listens, waits for a word, says how many it was."""
     rclpy.init()
     node = Node("camera")
-    pictures = [_pair(index, transport) for index in range(NUM_PICTURES)]
+    pictures = [pair(index, transport) for index in range(NUM_PICTURES)]
     publishers = []
     for topic, suffix, message in zip(TOPICS.values(), TRANSPORTS[transport], pictures[0], strict=True):
         name = topic if suffix == "raw" else f"{topic}/{suffix}"
         publishers.append(node.create_publisher(type(message), name, qos_profile_sensor_data))
-    _wait(lambda: all(publisher.get_subscription_count() for publisher in publishers), "the node subscribes")
+    wait_until(lambda: all(publisher.get_subscription_count() for publisher in publishers), "the node subscribes")
     report.send("ready")
     report.recv()
     begin_s = time.monotonic()
@@ -120,27 +82,6 @@ def run_camera(transport: str, rate_hz: float, seconds: float, report: Connectio
             publisher.publish(message)
     report.send(number)
     time.sleep(10)  # a publisher that goes takes along what is still on its way
-
-
-def _pair(index: int, transport: str) -> tuple[Any, Any]:
-    """Color and depth message of a slope with noise, which compresses about as well as a room."""
-    noise = np.random.default_rng(index)
-    slope = np.linspace(40, 200, WIDTH)[None, :, None] + noise.normal(0, 4, (HEIGHT, WIDTH, 3))
-    color = slope.astype(np.uint8)
-    depth = (1000 + 10 * slope[..., 0]).astype(np.uint16)
-    if transport == "raw":
-        images = Image(), Image()
-        fill_image(images[0], color, encoding="rgb8", frame_id="camera", stamp_ns=0)
-        fill_image(images[1], depth, encoding="16UC1", frame_id="camera", stamp_ns=0)
-        return images
-    jpeg, png = (cv2.imencode(kind, array)[1].tobytes() for kind, array in ((".jpg", color), (".png", depth)))
-    messages = (
-        CompressedImage(format="rgb8; jpeg compressed bgr8", data=jpeg),
-        CompressedImage(format="16UC1; compressedDepth png", data=struct.pack("<iff", 0, 0.0, 0.0) + png),
-    )
-    for message in messages:
-        message.header.frame_id = "camera"
-    return messages
 
 
 class Listener(Node):
@@ -169,19 +110,6 @@ class Listener(Node):
                 self.received[what] = int(values["frames in"])
 
 
-def _wait(condition: Callable[[], Any], what: str, step: Callable[[], None] = lambda: time.sleep(0.02)) -> None:
-    deadline_s = time.monotonic() + 30
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise TimeoutError(f"waited 30 s in vain until {what}")
-        step()
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the three processes."""
     processes = multiprocessing.get_context("spawn")
@@ -202,17 +130,19 @@ def measure(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     try:
         node.start()
         camera.start()
-        _wait(here.poll, "the camera and the node find each other", step)
+        wait_until(here.poll, "the camera and the node find each other", step)
         here.recv()
-        _wait(lambda: listener.masks.get_publisher_count() and listener.accounts, "this process finds the node", step)
-        begin_s, cpu_s = time.monotonic(), _cpu_seconds(node.pid or 0)
+        wait_until(
+            lambda: listener.masks.get_publisher_count() and listener.accounts, "this process finds the node", step
+        )
+        begin_s, cpu_s = time.monotonic(), cpu_seconds(node.pid or 0)
         here.send("go")
         while not here.poll():
             step()
         num_sent = here.recv()
-        cpu_share = (_cpu_seconds(node.pid or 0) - cpu_s) / (time.monotonic() - begin_s)
+        cpu_share = (cpu_seconds(node.pid or 0) - cpu_s) / (time.monotonic() - begin_s)
         seen = listener.num_diagnostics
-        _wait(lambda: listener.num_diagnostics >= seen + 2, "diagnostics come", step)
+        wait_until(lambda: listener.num_diagnostics >= seen + 2, "diagnostics come", step)
         if not listener.latencies_ms:
             raise RuntimeError("no labels came")
         return _figures(listener, num_sent, cpu_share)
@@ -279,13 +209,8 @@ def main() -> None:
     parser.add_argument("--shared-memory", type=int, default=32, help="Fast DDS's, in MB; 0: its own 512 kB")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     arguments = parser.parse_args()
-    os.environ["ROS_DOMAIN_ID"] = str(20 + os.getpid() % 80)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.shared_memory:
-            profile = Path(folder) / "fastdds.xml"
-            profile.write_text(FAST_DDS_PROFILE.format(arguments.shared_memory * 1_000_000))
-            os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
+        own_domain(Path(folder), arguments.shared_memory)
         bundle = arguments.bundle or write_bundle(Path(folder) / "bundle")
         try:
             figures = measure(bundle, arguments)

@@ -23,6 +23,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The node, and what ends the launch if it gives up."""
     try:
         from m3l_core.camera_presets import load_camera_preset
+        from m3l_core.files import home_expanded
     except ImportError as error:
         raise RuntimeError(
             f"{error}. What the node needs is installed by: ros2 run m3l_ros install_packages"
@@ -31,7 +32,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    params_file = Path(value("params_file")).expanduser()
+    params_file = home_expanded(value("params_file"))
     if not params_file.is_file():
         raise RuntimeError(f"params_file: there is no file {params_file}")
     overrides: dict[str, bool | int | float | str] = {}

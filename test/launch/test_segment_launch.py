@@ -142,6 +142,7 @@ def test_the_camera_may_be_a_file_of_ones_own(driver: Driver, tmp_path: Path, on
         ("engine:=abacus", "expected one of auto, tensorrt", True),
         ("log_level:=loud", "log level", True),
         ("params_file:=nowhere.yaml", "there is no file nowhere.yaml", False),
+        ("params_file:=~nobody_has_this_name/x.yaml", "~nobody_has_this_name/x.yaml: Could not determine", False),
         ("params_file:=broken.yaml", "broken.yaml", True),
         ("params_file:=type.yaml", "expecting type 'DOUBLE'", True),
         ("params_file:=range.yaml", "sensor_timeout", True),
