@@ -18,8 +18,8 @@ from m3l_core.engines.engine import load_engine
 from m3l_core.errors import BundleError, EngineError
 from m3l_core.frames import ModelInput
 from m3l_core.metrics import subsets
-from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
+from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.shipped import shipped_bundle
 
 pytestmark = [pytest.mark.needs("onnx"), pytest.mark.usefixtures("one_thread")]
