@@ -9,6 +9,11 @@ Every bag becomes data/NAME/color and data/NAME/depth with a file for each frame
 data/NAME/frames.json, which lists them. Depth that is not registered to color is registered, by the camera_info and
 /tf_static of the bag. Put labels beside the pictures (data/NAME/label/STAMP_NS.png) and go on with
 training/index_folder.py. Interrupted, the same command goes on.
+
+Labels that a large model published while the bag was recorded become data/NAME/label/STAMP_NS.png in your classes:
+
+    python training/extract_bag.py bags/kitchen --output data --label /sam3/label_mask --nothing 0 \
+        --class-map sam3.yaml --teacher "SAM 3" --teacher-licence "SAM License"
 """
 
 from __future__ import annotations
@@ -18,20 +23,25 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from m3l_core.annotation.classes import read_labels
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.bags.sync_arguments import add_sync_arguments, in_options, sync_config_of
 from m3l_core.bags.time_range import Moment, TimeRange, parse_moment
 from m3l_core.command_line import number_between, positive, run
 from m3l_core.errors import DatasetError
 from m3l_core.extraction.extraction import Extraction, extract_bags
+from m3l_core.extraction.label_arguments import add_label_arguments, check_label_arguments, label_source_of
 from m3l_core.extraction.stored_bags import bag_name, extract_stored_bag
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.fleet import spread
+from m3l_core.labels import LabelSet
+from m3l_core.published.importing import LABELS_FILE
 from m3l_core.remote_files import Location, absolute, joined, location, make_folder
 
 
@@ -102,7 +112,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=location, required=True, help="data folder: the same")
     parser.add_argument("--color", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
     parser.add_argument("--depth", metavar="TOPIC", help="'none' if it was not recorded; guessed if not given")
-    parser.add_argument("--label", metavar="TOPIC", help="mono8 images of class ids with the stamps of the frames")
     parser.add_argument("--depth-as-is", action="store_true", help="take depth for registered to color")
     parser.add_argument(
         "--rate", type=number_between(1e-6, 1e6), metavar="HZ", help="at most so many frame sets a second"
@@ -118,6 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=_moment, metavar="TIME", help=moment)
     parser.add_argument("--end", type=_moment, metavar="TIME", help="the same")
     add_sync_arguments(parser)
+    add_label_arguments(parser)
     parser.add_argument("--jobs", type=positive, default=_cores(), help="bags at a time (default: the cores)")
     parser.add_argument(
         "--ray",
@@ -126,8 +136,7 @@ def _arguments() -> argparse.Namespace:
         "on its machines",
     )
     arguments = parser.parse_args()
-    if arguments.label and arguments.stamps == "receive":
-        parser.error("argument --label: labels belong to the images of their stamps, so --stamps must be header")
+    check_label_arguments(parser, arguments)
     return arguments
 
 
@@ -156,7 +165,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 def _settings(arguments: argparse.Namespace) -> ExtractionSettings:
     return ExtractionSettings(
-        arguments.label,
+        label_source_of(arguments, _classes(arguments)),
         arguments.rate,
         arguments.stillness,
         TimeRange(arguments.start, arguments.end),
@@ -164,6 +173,14 @@ def _settings(arguments: argparse.Namespace) -> ExtractionSettings:
         arguments.depth_as_is,
         arguments.stamps,
     )
+
+
+def _classes(arguments: argparse.Namespace) -> LabelSet | None:
+    """Yours: a data folder that is not here is not looked into."""
+    if arguments.labels is not None:
+        return read_labels(Path(arguments.labels))
+    beside = arguments.output / LABELS_FILE if isinstance(arguments.output, Path) else None
+    return read_labels(beside) if arguments.label and beside is not None and beside.is_file() else None
 
 
 def _threads(arguments: argparse.Namespace) -> int:
@@ -185,6 +202,7 @@ def _report(extraction: Extraction, table: Table, progress: Progress) -> None:
     counts = (extraction.frame_sets, *without, extraction.labels, extraction.written)
     table.add_row(extraction.name, *map(str, counts))
     lines = ["depth was registered to color"] if extraction.registered else []
+    lines += [f"labels: {extraction.label_ids}"] if extraction.label_ids else []
     lines += [f"{count} {what} skipped: {why}" for (what, why), count in sorted(extraction.skipped.items())]
     lines += [f"{count} {what} messages dropped: {why}" for (what, why), count in sorted(extraction.dropped.items())]
     lines += [in_options(remark) for remark in extraction.remarks]

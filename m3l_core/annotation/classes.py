@@ -32,10 +32,19 @@ def label_task(data: Path, labels_file: Path | None, description: BundleDescript
     beside = root_of(data) / LABELS_FILE
     file = labels_file or (beside if beside.is_file() else None)
     if file is not None:
-        task = load_task(file, Recipe.model_fields)
-        if task.labels is None:
-            raise DatasetError(f"{file} has no labels: expected the classes as a recipe has them")
-        return LabelTask(task.labels, task.modalities)
+        return LabelTask(read_labels(file), load_task(file, Recipe.model_fields).modalities)
     if description is not None:
         return LabelTask(description.labels, description.modalities)
     raise DatasetError(f"there are no classes to label with: give --labels, or put them in {beside}")
+
+
+def read_labels(file: Path) -> LabelSet:
+    """The classes of a labels.yaml.
+
+    Raises:
+        DatasetError: it cannot be read, or has no classes.
+    """
+    labels = load_task(file, Recipe.model_fields).labels
+    if labels is None:
+        raise DatasetError(f"{file} has no labels: expected the classes as a recipe has them")
+    return labels

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from m3l_core.annotation.frame_names import picture
-from m3l_core.datasets.folder import Sample, read_index
-from m3l_core.datasets.indexing import LABEL, read_recordings
+from m3l_core.datasets.folder import TEACHER, Sample, read_index
+from m3l_core.datasets.indexing import LABEL, RECORDING_INDEX, read_recordings
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 from m3l_core.json_files import read_json
-
-_OF_RECORDING = "frames.json"
 
 
 def root_of(data: Path) -> Path:
@@ -49,7 +47,9 @@ def stamps(data: Path, samples: Sequence[Sample]) -> list[int | None]:
 
 
 def enter_labels(data: Path, labels: Mapping[Path, Path]) -> None:
-    """Name labels in the index file, or in the frames.json of the recordings; all else in them stays as it is.
+    """Name labels in the index file, or in the frames.json of the recordings, as those of people.
+
+    All else in them stays as it is.
 
     Args:
         data: the index file or the data folder.
@@ -59,7 +59,7 @@ def enter_labels(data: Path, labels: Mapping[Path, Path]) -> None:
         DatasetError: an index cannot be read.
         OSError: one cannot be written.
     """
-    for index in sorted(data.glob(f"*/{_OF_RECORDING}")) if data.is_dir() else [data]:
+    for index in sorted(data.glob(f"*/{RECORDING_INDEX}")) if data.is_dir() else [data]:
         former = _entries(index)
         entries = [_with_label(entry, index.parent, labels) for entry in former]
         if entries != former:
@@ -74,6 +74,7 @@ def _with_label(entry: dict[str, Any], folder: Path, labels: Mapping[Path, Path]
     if label is None:
         return entry
     named = entry | {LABEL: relative_name(label, folder)}
+    named.pop(TEACHER, None)  # the annotators' now
     if isinstance(hashes := entry.get("sha256"), dict):
         named["sha256"] = hashes | {LABEL: file_hash(label)}
     return named

@@ -6,7 +6,6 @@ message.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from typing import Any, Literal
 
 from rosbags import rosbag1, rosbag2
 from rosbags.interfaces import TopicInfo
-from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
 from m3l_core.bags.bag_files import is_ros1, name_of_file, whole_bag
+from m3l_core.bags.message_types import message_types
 from m3l_core.errors import DatasetError, ImageMessageError
 
 Serialization = Literal["cdr", "ros1"]
@@ -92,24 +90,19 @@ def open_bag(path: Path) -> Iterator[Bag]:
 
 
 def deserialize(message: RecordedMessage) -> Any:
-    """The message of a standard type, with the fields that ROS gives it.
+    """The message of a type that is known, with the fields that ROS gives it.
 
     Raises:
         ImageMessageError: its bytes are not a message of that type.
     """
-    types, kind = _types(), message.message_type
+    # Not the definitions in the bag: one of a type that cannot be parsed would close the whole bag to us.
+    types, kind = message_types(), message.message_type
     try:
         # So a message of ROS 1 gets the fields of ROS 2: the number in its header is dropped, a camera's K becomes k.
         raw = types.ros1_to_cdr(message.raw, kind) if message.serialization == "ros1" else message.raw
         return types.deserialize_cdr(raw, kind)
     except Exception as error:  # whatever damage makes the library raise
         raise ImageMessageError(f"no {kind}: {error or type(error).__name__}") from error
-
-
-@functools.cache
-def _types() -> Typestore:
-    # Not the definitions in the bag: one of a type that cannot be parsed would close the whole bag to us.
-    return get_typestore(Stores.ROS2_JAZZY)
 
 
 def _unreadable(path: Path, error: Exception) -> DatasetError:

@@ -54,10 +54,9 @@ def choose_topics(recorded: Mapping[str, TopicInfo], given: Mapping[str, str | N
 def _checked(recorded: Mapping[str, TopicInfo], modality: str, topic: str) -> str:
     if topic not in recorded:
         raise DatasetError(f"the {modality} topic {topic} was not recorded; {_listing(recorded)}")
-    wanted = (IMAGE,) if modality == "label" else (IMAGE, COMPRESSED_IMAGE)
-    if recorded[topic].msgtype not in wanted:
+    if recorded[topic].msgtype not in (IMAGE, COMPRESSED_IMAGE):
         came = recorded[topic].msgtype
-        raise DatasetError(f"the {modality} topic {topic} holds {came}, expected {' or '.join(wanted)}")
+        raise DatasetError(f"the {modality} topic {topic} holds {came}, expected {IMAGE} or {COMPRESSED_IMAGE}")
     return topic
 
 
@@ -77,6 +76,11 @@ def _guess(recorded: Mapping[str, TopicInfo], modality: str) -> str:
     raise DatasetError(
         f"no topic looks like {modality}: name it, or say '{NONE}' if it was not recorded; {_listing(recorded)}"
     )
+
+
+def base_topic(topic: str) -> str:
+    """A topic without what image_transport appends."""
+    return _split(topic)[0]
 
 
 def _split(topic: str) -> tuple[str, str]:

@@ -2,15 +2,15 @@
 
 The index is a JSON list of ``{"color": PATH, "depth": PATH, "label": PATH, "recording": NAME}``, paths relative to
 the index file; ``room`` is read as another word for ``recording``. A modality that is null was missing at that
-instant; a frame without ``label`` is unlabelled. Color is jpeg or png, depth is 16-bit png in millimetres with
-0 = invalid (REP 118) or 32-bit tif in metres, intensity (thermal) is 8- or 16-bit gray, labels are 8-bit png with
-255 = unlabelled.
+instant; a frame without ``label`` is unlabelled, one that a model labelled may say so, ``"teacher": {"name": NAME,
+"licence": TEXT}``. Color is jpeg or png, depth is 16-bit png in millimetres with 0 = invalid (REP 118) or 32-bit tif in
+metres, intensity (thermal) is 8- or 16-bit gray, labels are 8-bit png with 255 = unlabelled.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,8 @@ from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality, IntensityModality, Modality
 from m3l_core.pictures import read_picture
 
+TEACHER = "teacher"
+"""Key of an entry."""
 Kind = Literal["color", "depth", "intensity", "label"]
 _DTYPES: dict[str, tuple[type, ...]] = {
     "depth": (np.uint16, np.float32),
@@ -35,6 +37,15 @@ _DTYPES: dict[str, tuple[type, ...]] = {
 }
 ANYWHERE = "--files-anywhere"
 """The option of commands that read an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A model that labelled frames for others to learn from."""
+
+    name: str
+    licence: str
+    """The terms of its labels, in the words of those who made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,8 @@ class Sample:
     """Which of several sets it is of."""
     class_map: ClassMap | None = None
     """From the classes of its label; None: they are the model's."""
+    teacher: Teacher | None = None
+    """Whose its label is, where a model labelled."""
 
 
 def read_index(
@@ -124,7 +137,25 @@ def _sample(path: Path, number: int, entry: Any, modalities: Sequence[str]) -> S
     if not images:
         raise DatasetError(f"{path}: entry {number} has none of {', '.join(modalities)}")
     label = files["label"]
-    return Sample(images, None if label is None else path.parent / label, str(recording))
+    try:
+        teacher = teacher_of(entry)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: entry {number}: {error}") from error
+    return Sample(images, None if label is None else path.parent / label, str(recording), teacher=teacher)
+
+
+def teacher_of(entry: Mapping[str, Any]) -> Teacher | None:
+    """The model that labelled the frame of an index's entry, if the entry tells one.
+
+    Raises:
+        DatasetError: it is not told as it should be.
+    """
+    told = entry.get(TEACHER)
+    if told is None:
+        return None
+    if not isinstance(told, dict) or not all(isinstance(told.get(key), str) for key in ("name", "licence")):
+        raise DatasetError(f"its {TEACHER} should have a name and a licence, got {str(told)[:200]}")
+    return Teacher(told["name"], told["licence"])
 
 
 def kind_of(modality: Modality) -> Kind:

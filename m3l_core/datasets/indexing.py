@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from m3l_core.datasets.folder import Sample
+from m3l_core.datasets.folder import TEACHER, Sample, Teacher, teacher_of
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file, sole_user
+from m3l_core.json_files import read_json
 
 LABEL = "label"
+RECORDING_INDEX = "frames.json"
+"""What extraction leaves in the folder of a recording."""
 TRAIN_INDEX, VALIDATION_INDEX = "train.json", "val.json"
 _LOSSY = (".jpg", ".jpeg")
 _SUFFIXES = (*_LOSSY, ".png", ".tif", ".tiff")
@@ -53,12 +57,18 @@ def read_recordings(folder: Path, modalities: Sequence[str] = ("color", "depth")
             continue
         images = {name: _by_stem(path / name) for name in modalities}
         labels = _by_stem(path / LABEL)
+        teachers = _teachers(path)
         stems = sorted(set[str]().union(*images.values()))
         # A label may also belong to a picture of a modality that is not asked for.
         pictured = {file.stem for file in path.glob("*/*") if file.parent.name != LABEL}
         orphans += [str(file.relative_to(folder)) for stem, file in labels.items() if stem not in pictured]
         samples = tuple(
-            Sample({name: files[stem] for name, files in images.items() if stem in files}, labels.get(stem), path.name)
+            Sample(
+                {name: files[stem] for name, files in images.items() if stem in files},
+                labels.get(stem),
+                path.name,
+                teacher=teachers.get(labels.get(stem)),
+            )
             for stem in stems
         )
         if samples:
@@ -141,13 +151,36 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _entry(folder: Path, sample: Sample, modalities: Iterable[str]) -> dict[str, str | None]:
-    entry: dict[str, str | None] = {
+def _teachers(folder: Path) -> dict[Path | None, Teacher]:
+    """Label -> the model that made it, as extraction left it; not so for a label that somebody has corrected.
+
+    Raises:
+        DatasetError: the list in the folder cannot be read.
+    """
+    index = folder / RECORDING_INDEX
+    try:
+        entries = read_json(index) if index.is_file() else []
+        return {
+            label: teacher
+            for entry in (entries if isinstance(entries, list) else [])
+            if isinstance(entry, dict)
+            and (teacher := teacher_of(entry)) is not None
+            and (label := folder / entry[LABEL]).is_file()
+            and entry["sha256"][LABEL] == hashlib.sha256(label.read_bytes()).hexdigest()
+        }
+    except (OSError, ValueError, LookupError, TypeError, DatasetError) as error:
+        raise DatasetError(f"{index} cannot be read for who labelled its frames: {error}") from error
+
+
+def _entry(folder: Path, sample: Sample, modalities: Iterable[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
         name: sample.images[name].relative_to(folder).as_posix() if name in sample.images else None
         for name in modalities
     }
     if sample.label is not None:
         entry[LABEL] = sample.label.relative_to(folder).as_posix()
+        if sample.teacher is not None:
+            entry[TEACHER] = asdict(sample.teacher)
     return entry | {"recording": sample.recording}
 
 

@@ -25,14 +25,15 @@ from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError, ImageMessageError, M3LError
 from m3l_core.extraction.frame_choice import changing, thinned
 from m3l_core.extraction.frame_index import FrameIndex
-from m3l_core.extraction.frame_set_files import WrittenSet, as_png, write_frame_set, written_once
-from m3l_core.extraction.source import AS_RECORDED, REGISTERED, begin
+from m3l_core.extraction.frame_set_files import WrittenSet, write_frame_set
+from m3l_core.extraction.label_topic import LabelIds, LabelSource, find_picture, read_label_ids, write_label
+from m3l_core.extraction.source import AS_RECORDED, LABELS, REGISTERED, begin
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask
 from m3l_core.files import sole_user
 from m3l_core.frames import FrameSet
 from m3l_core.parallel import in_processes, in_threads
 from m3l_core.registration.cameras import RecordedCameras, read_cameras
-from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
+from m3l_core.streaming.image_messages import decode_label, stamp_to_ns
 
 _OUTSIDE = "outside of the time range"
 
@@ -48,6 +49,8 @@ class Extraction:
     without: Counter[str] = field(default_factory=Counter)
     """Modality -> frame sets that lack it."""
     labels: int = 0
+    label_ids: str = ""
+    """What their ids became."""
     written: int = 0
     """Files; the others were there already."""
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -111,14 +114,21 @@ def extract_bag(task: ExtractionTask, advance: Callable[[int], None] = lambda me
     with open_bag(task.path) as bag:
         try:
             cameras = read_cameras(bag, task.topics, task.settings.depth_as_is)
+            labels = None if task.settings.labels is None else read_label_ids(bag, task.settings.labels)
             with sole_user(task.folder):
-                return _extract(bag, task, cameras, advance)
+                return _extract(bag, task, cameras, labels, advance)
         except (OSError, sqlite3.Error) as error:
             message = f"{task.folder} cannot be written: {error}; the same command goes on from here"
             raise DatasetError(message) from error
 
 
-def _extract(bag: Bag, task: ExtractionTask, cameras: RecordedCameras, advance: Callable[[int], None]) -> Extraction:
+def _extract(
+    bag: Bag,
+    task: ExtractionTask,
+    cameras: RecordedCameras,
+    label_ids: LabelIds | None,
+    advance: Callable[[int], None],
+) -> Extraction:
     settings, folder = task.settings, task.folder
     begin(folder, _source(bag, task, cameras), bag.path)
     extraction = Extraction(task.name, registered=cameras.registration is not None)
@@ -140,8 +150,9 @@ def _extract(bag: Bag, task: ExtractionTask, cameras: RecordedCameras, advance: 
                     index.add(written.entry)
         except DatasetError as error:
             extraction.damage = str(error)
-        if settings.label_topic is not None:
-            _extract_labels(bag, folder, settings.label_topic, extraction, index, frames.drop, advance)
+        if settings.labels is not None and label_ids is not None:
+            extraction.label_ids = label_ids.described
+            _extract_labels(bag, folder, settings.labels, label_ids, extraction, index, frames.drop, advance)
     extraction.unused = _unused(frames, extraction)
     if not extraction.frame_sets:
         raise DatasetError(extraction.damage or _nothing(bag, task, extraction))
@@ -157,6 +168,7 @@ def _source(bag: Bag, task: ExtractionTask, cameras: RecordedCameras) -> dict[st
         "synchronizer": asdict(task.settings.sync),
         "depth": AS_RECORDED if cameras.registration is None else REGISTERED,
         "cameras": cameras.described(),
+        **({} if task.settings.labels is None else {LABELS: task.settings.labels.described()}),
         "last_choice": task.settings.described(),
     }
 
@@ -193,7 +205,8 @@ def _count(written: WrittenSet, extraction: Extraction, drop: Callable[[str, str
 def _extract_labels(
     bag: Bag,
     folder: Path,
-    topic: str,
+    source: LabelSource,
+    to_ours: LabelIds,
     extraction: Extraction,
     index: FrameIndex,
     drop: Callable[[str, str], None],
@@ -201,25 +214,20 @@ def _extract_labels(
 ) -> None:
     """A second reading of the bag: a label may be recorded long after its frame, when that is on the disk."""
     try:
-        for recorded in bag.messages((topic,)):
+        for recorded in bag.messages((source.topic,)):
             try:
                 message = deserialize(recorded)
-                if message.encoding not in ("mono8", "8UC1"):
-                    raise ImageMessageError(f"labels must be mono8 or 8UC1, got '{message.encoding}'")
-                # Labels are ids, not gray values: any one channel of what a mono8 image decodes to.
-                ids = decode_color(message)[..., 0]
-            except ImageMessageError as error:
-                drop(LABEL, str(error))
-            else:
+                ids = to_ours(decode_label(message), recorded.time_ns)
                 stamp_ns = stamp_to_ns(message.header.stamp)
-                stem = str(stamp_ns)
-                if any((folder / name / f"{stem}{end}").exists() for name in MODALITIES for end in (".jpg", ".png")):
+                if find_picture(folder, stamp_ns) is not None:
+                    extraction.written += write_label(folder, stamp_ns, ids, index, source.teacher)
                     extraction.labels += 1
-                    extraction.written += written_once(folder / LABEL / f"{stem}.png", partial(as_png, ids))[0]
                 elif index.has_met(stamp_ns):
                     extraction.skipped["label messages", "their frame set was not kept"] += 1
                 else:
                     drop(LABEL, "no frame set has its stamp")
+            except ImageMessageError as error:
+                drop(LABEL, str(error))
             advance(1)
     except DatasetError as error:
         extraction.damage = str(error)

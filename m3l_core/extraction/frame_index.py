@@ -2,7 +2,8 @@
 
 A JSON list with one entry a line, by stamp. An entry is one of ``folder.py``'s, so that ``read_index`` reads it, with
 more: ``stamp_ns`` of the reference frame; ``offsets_ns``, modality -> how much later its own stamp is; ``missing``,
-modality -> why it is null; ``sha256``, field -> hash of its file. The cameras are in source.yaml beside it.
+modality -> why it is null; ``sha256``, field -> hash of its file; ``teacher``, the model whose label it is, until
+somebody corrects it. The cameras are in source.yaml beside it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from m3l_core.datasets.indexing import LABEL
+from m3l_core.datasets.folder import TEACHER, Teacher, teacher_of
+from m3l_core.datasets.indexing import LABEL, RECORDING_INDEX
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
 
-INDEX_FILE = "frames.json"
+INDEX_FILE = RECORDING_INDEX
 
 
 class FrameIndex:
@@ -40,8 +43,11 @@ class FrameIndex:
         self._entries = sqlite3.connect("")  # a temporary database, on disk where it grows
         self._entries.execute("CREATE TABLE entries (stamp_ns INTEGER PRIMARY KEY, entry TEXT, former INTEGER)")
         self._entries.execute("CREATE TABLE met (stamp_ns INTEGER PRIMARY KEY)")
+        self._entries.execute("CREATE TABLE taught (stamp_ns INTEGER PRIMARY KEY, sha256 TEXT, teacher TEXT)")
         for entry in read_entries(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else ():
             self._put(entry, former=True)
+            if (teacher := teacher_of(entry)) is not None:
+                self.teach(entry["stamp_ns"], str(entry["sha256"].get(LABEL)), teacher)
 
     def __enter__(self) -> FrameIndex:
         return self
@@ -66,6 +72,11 @@ class FrameIndex:
         """Add the entry of a frame set, or replace the one of its stamp."""
         self._put(entry, former=False)
 
+    def teach(self, stamp_ns: int, label_sha256: str, teacher: Teacher) -> None:
+        """Note whose the label of that hash is, for as long as it lies there."""
+        values = (stamp_ns, label_sha256, json.dumps(asdict(teacher)))
+        self._entries.execute("INSERT OR REPLACE INTO taught VALUES (?, ?, ?)", values)
+
     def _put(self, entry: dict[str, Any], former: bool) -> None:
         values = (entry["stamp_ns"], json.dumps(entry), former)
         self._entries.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", values)
@@ -87,11 +98,15 @@ class FrameIndex:
     def _with_label(self, entry: dict[str, Any]) -> dict[str, Any]:
         """The label that lies beside the pictures now, whoever made it."""
         label = f"{LABEL}/{entry['stamp_ns']}.png"
-        entry.pop(LABEL, None)
-        entry["sha256"].pop(LABEL, None)
+        for told in (entry, entry["sha256"]):
+            told.pop(LABEL, None)
+        entry.pop(TEACHER, None)
         if (path := self._folder / label).is_file():
             entry[LABEL] = label
-            entry["sha256"][LABEL] = sha256(path.read_bytes())
+            entry["sha256"][LABEL] = found = sha256(path.read_bytes())
+            query = "SELECT teacher FROM taught WHERE stamp_ns = ? AND sha256 = ?"
+            if (taught := self._entries.execute(query, (entry["stamp_ns"], found)).fetchone()) is not None:
+                entry[TEACHER] = json.loads(taught[0])
         return entry
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from m3l_core.bags.arrivals import Stamps
 from m3l_core.bags.reader import open_bag
 from m3l_core.bags.time_range import TimeRange
-from m3l_core.bags.topics import NONE, choose_topics
+from m3l_core.bags.topics import choose_topics
 from m3l_core.datasets.indexing import LABEL
 from m3l_core.errors import DatasetError
+from m3l_core.extraction.label_topic import LabelSource
 from m3l_core.streaming.sync_config import SyncConfig
 
 
@@ -20,8 +21,8 @@ from m3l_core.streaming.sync_config import SyncConfig
 class ExtractionSettings:
     """What is wanted of every bag."""
 
-    label_topic: str | None = None
-    """mono8 or 8UC1 images of class ids; those with the stamp of a frame set are written."""
+    labels: LabelSource | None = None
+    """Labels that the bag holds."""
     rate_hz: float | None = None
     """At most so many frame sets a second, evenly; None for all."""
     stillness: float | None = None
@@ -86,8 +87,8 @@ def prepare_extraction(
         try:
             topics = choose_topics(bag.topics, given)
             labels = {}
-            if settings.label_topic not in (None, NONE):
-                labels = choose_topics(bag.topics, {LABEL: settings.label_topic})
+            if settings.labels is not None:
+                labels = choose_topics(bag.topics, {LABEL: settings.labels.topic})
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from error
         messages = sum(bag.topics[topic].msgcount for topic in (*topics.values(), *labels.values()))

@@ -137,14 +137,17 @@ def _from_bundle(network: LinearFusionSegFormer, folder: Path) -> StartWeights:
 
 def _terms_of(bundle: ModelBundle) -> StartWeights:
     name = f"bundle {bundle.description.name}"
-    recorded: Any = bundle.description.training.get("start_weights", RANDOM)
-    if recorded == RANDOM:
-        return _RANDOM_START.model_copy(update={"source": name})
+    training = bundle.description.training
+    recorded: Any = training.get("start_weights", RANDOM)
     try:
-        terms = checked(StartWeights, recorded)
-    except ValueError as error:
+        terms = _RANDOM_START if recorded == RANDOM else checked(StartWeights, recorded)
+        teachers = [f"{each['name']} ({each['licence']})" for each in training.get("teachers", ())]
+    except (ValueError, LookupError, TypeError) as error:
         raise BundleError(f"{bundle.folder}: training.start_weights cannot be understood: {error}") from error
-    return terms.model_copy(update={"source": f"{name}, from {terms.source}"})
+    source = name if recorded == RANDOM else f"{name}, from {terms.source}"
+    taught = f"Trained from weights that learnt from the labels of {', '.join(teachers)}." if teachers else ""
+    notice = " ".join(filter(None, (terms.notice, taught)))
+    return terms.model_copy(update={"source": source, "notice": notice or None})
 
 
 def _from_file(network: LinearFusionSegFormer, path: Path, source: str) -> StartWeights:

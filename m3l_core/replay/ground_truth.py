@@ -18,10 +18,9 @@ from m3l_core.files import lies_below
 from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE
 from m3l_core.replay.label_images import LabelFiles, LabelStore
-from m3l_core.streaming.image_messages import decode_color, stamp_to_ns
+from m3l_core.streaming.image_messages import decode_label, stamp_to_ns
 
 FRAME_LIST = "frames.json"
-_ENCODINGS = ("mono8", "8UC1")
 
 
 def find_label_files(path: Path, recording: str) -> LabelFiles:
@@ -69,24 +68,21 @@ def read_label_topic(bag: Bag, topic: str, stamps: Stamps, num_classes: int, sto
     for recorded in _until_damaged(bag.messages((topic,))):
         try:
             message = deserialize(recorded)
-            if message.encoding not in _ENCODINGS:
-                raise ImageMessageError(f"labels must be {' or '.join(_ENCODINGS)}, got '{message.encoding}'")
-            # Labels are ids, not gray values: any one channel of what a mono8 image decodes to.
-            ids = decode_color(message)[..., 0]
+            ids = decode_label(message)
         except ImageMessageError as error:
             raise DatasetError(f"bag {bag.path}, topic {topic}: {error}") from error
         stamp_ns = recorded.time_ns if stamps == "receive" else stamp_to_ns(message.header.stamp)
         check_classes(ids, num_classes, f"bag {bag.path}, topic {topic}, stamp {stamp_ns}")
-        store.add(stamp_ns, ids)
+        store.add(stamp_ns, ids.astype(np.uint8))
 
 
-def check_classes(ids: NDArray[np.uint8], num_classes: int, where: str) -> None:
+def check_classes(ids: NDArray[Any], num_classes: int, where: str) -> None:
     """Look for class ids that the bundle lacks.
 
     Raises:
         DatasetError: there is one.
     """
-    if (unknown := ids[(ids >= num_classes) & (ids != IGNORE)]).size:
+    if (unknown := ids[(ids < 0) | ((ids >= num_classes) & (ids != IGNORE))]).size:
         raise DatasetError(
             f"{where}: class id {unknown.max()}, but the bundle has {num_classes} classes: expected 0 to "
             f"{num_classes - 1}, and {IGNORE} where nothing is labelled"

@@ -53,6 +53,8 @@ _DEPTH: dict[str, np.dtype[Any]] = {
     "32FC1": np.dtype(np.float32),
 }
 _INTENSITY: dict[str, np.dtype[Any]] = {"mono8": _BYTE, "8UC1": _BYTE, "mono16": _WORD, "16UC1": _WORD}
+# Of class ids, as those who label write them.
+_LABEL = _INTENSITY | {"8SC1": np.dtype(np.int8), "16SC1": np.dtype(np.int16), "32SC1": np.dtype(np.int32)}
 # Encoding -> (layout of a value, shape of a pixel).
 _FILLED: dict[str, tuple[str, tuple[int, ...]]] = {
     "mono8": ("u1", ()),
@@ -144,6 +146,32 @@ def decode_intensity(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
         return pixels
     _check_known(msg.encoding, _INTENSITY)
     return _native(_pixels(msg, _INTENSITY[msg.encoding], 1), _INTENSITY[msg.encoding])
+
+
+def decode_label(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
+    """Class ids of an Image with one channel of integers, or of a CompressedImage (png).
+
+    Args:
+        msg: the message.
+        most_pixels: that a compressed image may have.
+
+    Returns:
+        (H, W) integers as they came.
+
+    Raises:
+        ImageMessageError: not such an encoding, a layout that contradicts itself, truncated data, too large.
+    """
+    if hasattr(msg, "format"):
+        try:
+            ids = decode_picture(_bytes(msg).tobytes(), cv2.IMREAD_UNCHANGED, ("png",), most_pixels)
+        except ValueError as error:
+            raise ImageMessageError(f"labels must be png, which changes no id; '{msg.format}': {error}") from error
+        if ids.ndim != 2:
+            raise ImageMessageError(f"labels must have one channel, '{msg.format}' has {ids.shape[2]}: is it colored?")
+        return ids
+    if msg.encoding not in _LABEL:
+        raise ImageMessageError(f"labels must be one of {', '.join(_LABEL)}, got '{msg.encoding}'")
+    return _pixels(msg, _LABEL[msg.encoding], 1)
 
 
 def fill_image(msg: Any, image: NDArray[Any], *, encoding: str, frame_id: str, stamp_ns: int) -> None:

@@ -79,7 +79,12 @@ def _card(description: BundleDescription, told: str, provenance: Provenance) -> 
         "classes": ", ".join(description.labels.names),
         **provenance.rows(),
         "command": f"`{provenance.command}`",
-        "licence": start.licence + ("" if start.commercial else ": no commercial use, as far as is known"),
+        "licence": "; ".join(
+            [
+                start.licence + ("" if start.commercial else ": no commercial use, as far as is known"),
+                *(f"of the labels of {each.name}: {each.licence}" for each in provenance.teachers),
+            ]
+        ),
     }
     notice = f"\n> **Note.** {start.notice}\n" if start.notice else ""
     measured_on = " and ".join(f"`{each.index(each.validation)}`" for each in provenance.data if each.validation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,20 @@ class SetFrames(BaseModel):
         return f"{self.validation_frames} of {self.index(self.validation)}"
 
 
+class LabelTeacher(BaseModel):
+    """A model that labelled frames which this one learnt from, or was measured on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    licence: str
+    labelled_frames: int
+    validation_frames: int
+
+    def text(self) -> str:
+        return f"{self.name} ({self.licence}): {self.labelled_frames} labelled, {self.validation_frames} validation"
+
+
 class Provenance(BaseModel):
     """What a bundle and a report tell of a training."""
 
@@ -84,6 +99,8 @@ class Provenance(BaseModel):
     validation_frames: int
     """Of all sets."""
     start_weights: StartWeights
+    teachers: tuple[LabelTeacher, ...] = ()
+    """Of the frames that say who labelled them."""
 
     @classmethod
     def of(
@@ -102,6 +119,7 @@ class Provenance(BaseModel):
             unlabelled_frames=len(data.unlabelled),
             validation_frames=len(data.validation),
             start_weights=start_weights or StartWeights(source=RANDOM, licence="Apache-2.0", commercial=True),
+            teachers=_teachers(data),
         )
 
     def rows(self) -> dict[str, str]:
@@ -116,6 +134,7 @@ class Provenance(BaseModel):
             "labelled frames": "; ".join(each.labelled_text() for each in self.data if each.labelled),
             "unlabelled frames": f"{unlabelled}{unused}" if unlabelled else "none",
             "validation frames": "; ".join(each.validation_text() for each in self.data if each.validation),
+            **({"labels of": "; ".join(each.text() for each in self.teachers)} if self.teachers else {}),
             "iterations": f"{self.iterations}, seed {self.seed}",
             "start weights": f"{start.source}, {start.licence}",
         }
@@ -133,6 +152,20 @@ def _of_sets(recipe: Recipe, data: TrainingData) -> tuple[SetFrames, ...]:
             **lists.model_dump(include=SetFrames.model_fields.keys() - {"name", "share"}),
         )
         for (name, share), lists in zip(recipe.shares.items(), recipe.data_sets, strict=True)
+    )
+
+
+def _teachers(data: TrainingData) -> tuple[LabelTeacher, ...]:
+    labelled, validation = (Counter(each.teacher for each in part) for part in (data.labelled, data.validation))
+    return tuple(
+        LabelTeacher(
+            name=teacher.name,
+            licence=teacher.licence,
+            labelled_frames=labelled[teacher],
+            validation_frames=validation[teacher],
+        )
+        for teacher in labelled | validation
+        if teacher is not None
     )
 
 

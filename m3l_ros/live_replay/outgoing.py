@@ -11,9 +11,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.message_types import message_types
 from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.errors import ImageMessageError
-from m3l_core.replay.recordings.ros_messages import as_arrived, message_types
+from m3l_core.replay.recordings.ros_messages import as_arrived
 from m3l_core.streaming.image_messages import stamp_to_ns
 
 _PACKED_AHEAD = 256

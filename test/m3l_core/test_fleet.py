@@ -21,6 +21,7 @@ from support.python_path import python_path
 from support.replays import InstantSegmenter, describe, labelled_frames
 
 from m3l_core.errors import DatasetError, MissingPackageError
+from m3l_core.extraction.label_topic import LabelSource
 from m3l_core.extraction.stored_bags import extract_stored_bag
 from m3l_core.extraction.task import ExtractionSettings
 from m3l_core.fleet import on_ray, spread
@@ -167,7 +168,7 @@ def test_replays_are_those_of_the_pool_to_the_byte(cluster: str, bags: list[Path
 def test_extractions_are_those_of_the_pool_to_the_byte(cluster: str, bags: list[Path], tmp_path: Path) -> None:
     def extracted(ray: str | None) -> tuple[list[object], dict[str, bytes]]:
         folder = tmp_path / ("pool" if ray is None else "cluster")
-        settings = ExtractionSettings(LABEL, rate_hz=5)
+        settings = ExtractionSettings(LabelSource(LABEL), rate_hz=5)
         work = partial(extract_stored_bag, folder.as_uri(), GUESSED, settings, 1)
         outcomes = list(spread(work, [bag.as_uri() for bag in bags], ray, jobs=2))
         return [str(each) if isinstance(each, DatasetError) else each for each in outcomes], files(folder)

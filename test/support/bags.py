@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +15,15 @@ from rosbags import rosbag1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from m3l_core.bags.message_types import LABEL_INFO, message_types
+
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
 PERIOD_NS = 100 * MS
 SIZE = (24, 32)
 COLOR, DEPTH, LABEL = "/camera/color/image_raw", "/camera/depth/image_raw", "/labels"
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
-STORE = get_typestore(Stores.ROS2_JAZZY)
+STORE = message_types()
 NOETIC = get_typestore(Stores.ROS1_NOETIC)
 
 
@@ -68,6 +70,14 @@ def compressed(data: bytes, description: str, stamp_ns: int) -> Any:
 
 def jpeg(seed: int) -> bytes:
     return cv2.imencode(".jpg", cv2.GaussianBlur(rgb(seed), (5, 5), 0))[1].tobytes()
+
+
+def label_info(names: Mapping[int, str]) -> Any:
+    """vision_msgs/LabelInfo: class by id."""
+    classes = [
+        STORE.types["vision_msgs/msg/VisionClass"](class_id=number, class_name=name) for number, name in names.items()
+    ]
+    return STORE.types[LABEL_INFO](header=_header(0), class_map=classes, threshold=0.0)
 
 
 def png(pixels: NDArray[Any]) -> bytes:

@@ -6,18 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from rosbags.rosbag2 import CompressionMode
 from support.bags import (
     COLOR,
     DEPTH,
     LABEL,
     MS,
+    SIZE,
+    START_NS,
     Recorded,
     break_chunk,
     frames,
     ids,
     image,
+    label_info,
     millimetres,
     rgb,
     stamps,
@@ -25,6 +30,8 @@ from support.bags import (
 )
 from support.python_path import python_path
 from support.two_cameras import rig_recording
+
+from m3l_core.datasets.folder import Teacher, read_index, read_sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -278,3 +285,38 @@ def test_an_offset_names_a_sensor_and_seconds(tmp_path: Path, offset: str) -> No
 def test_labels_need_the_stamps_of_the_headers(tmp_path: Path) -> None:
     done = run(tmp_path, "hall", "--output", "data", "--label", LABEL, "--stamps", "receive")
     assert done.returncode == 2 and "--stamps must be header" in done.stderr
+
+
+def test_a_teacher_s_labels_become_yours(tmp_path: Path) -> None:
+    """With other ids and words than the bundle that learns from them."""
+    taught = np.resize(np.array([0, 1, 4], np.uint8), SIZE)
+    recorded = [Recorded("/sam/label_info", START_NS, label_info({1: "carpet", 4: "man"})), *frames(2)]
+    recorded += [Recorded("/sam/label_mask", stamp + 50 * MS, image(taught, "mono8", stamp)) for stamp in stamps(2)]
+    write_bag(tmp_path / "kitchen", recorded)
+    (tmp_path / "data").mkdir()
+    classes = {"classes": [{"name": name, "color": [1, 2, number]} for number, name in enumerate(("person", "floor"))]}
+    (tmp_path / "data/labels.yaml").write_text(yaml.safe_dump({"labels": classes}))
+    (tmp_path / "sam.yaml").write_text("carpet: floor\nman: person\n")
+    options = ("--label", "/sam/label_mask", "--nothing", 0, "--teacher", "SAM 3", "--teacher-licence", "SAM License")
+    done = run(tmp_path, "kitchen", "--output", "data", *options)
+    assert done.returncode == 1
+    assert "it labels carpet, man; the classes are person, floor: say by --class-map" in done.stderr
+    done = run(tmp_path, "kitchen", "--output", "data", *options, "--class-map", "sam.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "kitchen: labels: 0 nothing, 1 floor, 4 person, 255 nothing\n" in done.stdout
+    (sample, _) = read_index(tmp_path / "data/kitchen/frames.json")
+    _, label = read_sample(sample, num_classes=2)
+    np.testing.assert_array_equal(label, np.resize(np.array([255, 1, 0], np.uint8), SIZE))
+    assert sample.teacher == Teacher("SAM 3", "SAM License")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--nothing", "0"), "argument --nothing: there are no labels without --label"),
+        (("--label", LABEL, "--teacher", "SAM 3"), "--teacher and --teacher-licence: expected both, or none"),
+    ],
+)
+def test_options_of_labels_belong_together(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
+    done = run(tmp_path, "hall", "--output", "data", *options)
+    assert done.returncode == 2 and reason in done.stderr

@@ -14,6 +14,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bags.frame_sets import RecordedFrame
+from m3l_core.bags.message_types import message_types
 from m3l_core.files import replacing_folder
 from m3l_core.frames import Frame
 from m3l_core.overlay import overlay
@@ -26,7 +27,6 @@ from m3l_core.replay.recordings.ros_messages import (
     in_millimetres,
     jpeg,
     label_info,
-    message_types,
     png,
     status,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,31 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
 from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.message_types import LABEL_INFO, message_types
 from m3l_core.labels import LabelSet
 from m3l_core.published.layout import to_millimetres
 from m3l_core.streaming.frame_decoding import decode_frame
 
-# The fields of vision_msgs 4, which are not among the library's types.
-_VISION_CLASS = "uint16 class_id\nstring class_name\n"
-_LABEL_INFO = "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"
 _EARLIEST_NS, _LATEST_NS = -(2**31) * 10**9, 2**31 * 10**9 - 1  # of builtin_interfaces/Time
 _JPEG_QUALITY = 90
 _ENCODINGS = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
 """Of images as `decode_frame` gives them."""
 _DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)  # of compressed_depth_image_transport
-
-
-@functools.cache
-def message_types() -> Typestore:
-    """Those of ROS 2, with vision_msgs/LabelInfo."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    for name, text in (("VisionClass", _VISION_CLASS), ("LabelInfo", _LABEL_INFO)):
-        store.register(get_types_from_msg(text, f"vision_msgs/msg/{name}"))
-    return store
 
 
 def header(stamp_ns: int, frame_id: str = "") -> Any:
@@ -86,7 +72,7 @@ def in_millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
 def label_info(labels: LabelSet) -> Any:
     """vision_msgs/LabelInfo: which id is which class."""
     classes = [_new("vision_msgs/msg/VisionClass", class_id=i, class_name=name) for i, name in enumerate(labels.names)]
-    return _new("vision_msgs/msg/LabelInfo", header=header(0), class_map=classes, threshold=0.0)
+    return _new(LABEL_INFO, header=header(0), class_map=classes, threshold=0.0)
 
 
 def status(level: int, name: str, text: str, values: Mapping[str, str]) -> Any:

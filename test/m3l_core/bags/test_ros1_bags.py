@@ -40,6 +40,7 @@ from m3l_core.bags.reader import RecordedMessage, deserialize, open_bag
 from m3l_core.bags.topics import choose_topics
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.extraction.extraction import extract_bag
+from m3l_core.extraction.label_topic import LabelSource
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.frames import FrameSet
 from m3l_core.replay.bags import BagTask, replay_bag
@@ -138,7 +139,7 @@ def test_a_replay_is_that_of_the_rosbag2(tmp_path: Path) -> None:
 
 def test_an_extraction_is_that_of_the_rosbag2(tmp_path: Path) -> None:
     def extracted(bag: Path, output: Path) -> dict[str, bytes]:
-        extract_bag(prepare_extraction(bag, output, TOPICS, ExtractionSettings(label_topic=LABEL)))
+        extract_bag(prepare_extraction(bag, output, TOPICS, ExtractionSettings(labels=LabelSource(LABEL))))
         return {str(file.relative_to(output)): file.read_bytes() for file in output.rglob("*.png")}
 
     recorded = labelled_frames(3)

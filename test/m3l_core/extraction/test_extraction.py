@@ -58,6 +58,7 @@ from m3l_core.errors import DatasetError
 from m3l_core.extraction import frame_set_files
 from m3l_core.extraction.extraction import Extraction, extract_bag, extract_bags
 from m3l_core.extraction.frame_index import INDEX_FILE
+from m3l_core.extraction.label_topic import LabelSource
 from m3l_core.extraction.source import SOURCE_FILE
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask, prepare_extraction
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
@@ -97,7 +98,7 @@ def entries(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def test_the_sample_recording_becomes_what_training_reads(tmp_path: Path) -> None:
-    settings = ExtractionSettings(label_topic="/ground_truth/labels", rate_hz=2)
+    settings = ExtractionSettings(labels=LabelSource("/ground_truth/labels"), rate_hz=2)
     prepared = prepare_extraction(SAMPLE, tmp_path / "data", {"color": None, "depth": None}, settings)
     extraction = extract_bag(prepared)
     with open_bag(SAMPLE) as bag:
@@ -127,7 +128,7 @@ def test_the_sample_recording_becomes_what_training_reads(tmp_path: Path) -> Non
 @pytest.mark.parametrize("storage", list(StoragePlugin))
 def test_raw_images_are_kept_pixel_by_pixel(tmp_path: Path, storage: StoragePlugin) -> None:
     bag = write_bag(tmp_path / "kitchen", frames(3) + labels(3), storage)
-    extraction = extract(bag, tmp_path / "data", label_topic=LABEL)
+    extraction = extract(bag, tmp_path / "data", labels=LabelSource(LABEL))
     assert (extraction.frame_sets, extraction.labels, extraction.written, dict(extraction.dropped)) == (3, 3, 9, {})
     folder = tmp_path / "data/kitchen"
     assert {path.name for path in folder.iterdir()} == {"color", "depth", "label", INDEX_FILE, SOURCE_FILE}
@@ -266,23 +267,23 @@ def test_labels_go_to_the_frames_of_their_stamp(tmp_path: Path) -> None:
     recorded[2] = Recorded(LABEL, recorded[2].time_ns, image(rgb(2), "rgb8", stamps(6)[2]))
     recorded[3] = Recorded(LABEL, recorded[3].time_ns, b"\0\1\0\0broken", "sensor_msgs/msg/Image")
     bag = write_bag(tmp_path / "bag", frames(5) + recorded)
-    extraction = extract(bag, tmp_path / "data", label_topic=LABEL)
+    extraction = extract(bag, tmp_path / "data", labels=LabelSource(LABEL))
     assert stems(tmp_path / "data/bag/label") == [stamps(6)[0], stamps(6)[4]]
     assert extraction.labels == 2
     dropped = {reason.split(":")[0]: count for (modality, reason), count in extraction.dropped.items()}
     assert dropped == {
         "no frame set has its stamp": 2,
-        "labels must be mono8 or 8UC1, got 'rgb8'": 1,
+        "labels must be one of mono8, 8UC1, mono16, 16UC1, 8SC1, 16SC1, 32SC1, got 'rgb8'": 1,
         "no sensor_msgs/msg/Image": 1,
     }
 
 
 def test_labels_that_someone_has_corrected_are_kept(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", frames(2) + labels(2))
-    extract(bag, tmp_path / "data", label_topic=LABEL)
+    extract(bag, tmp_path / "data", labels=LabelSource(LABEL))
     corrected = tmp_path / f"data/bag/label/{START_NS}.png"
     assert cv2.imwrite(str(corrected), np.full(SIZE, 7, np.uint8))
-    extract(bag, tmp_path / "data", label_topic=LABEL)
+    extract(bag, tmp_path / "data", labels=LabelSource(LABEL))
     assert np.unique(read_image(corrected, "label")).tolist() == [7]
 
 
@@ -340,7 +341,7 @@ def test_the_index_lists_every_frame_set(tmp_path: Path) -> None:
     recorded = [
         Recorded(DEPTH, each.time_ns, late) if each.time_ns == stamps(4)[2] + 5 * MS else each for each in recorded
     ]
-    extract(write_bag(tmp_path / "kitchen", recorded + labels(1)), tmp_path / "data", label_topic=LABEL)
+    extract(write_bag(tmp_path / "kitchen", recorded + labels(1)), tmp_path / "data", labels=LabelSource(LABEL))
     folder = tmp_path / "data/kitchen"
     found = entries(folder)
     assert list(found) == stamps(4)
@@ -517,7 +518,7 @@ def test_a_recording_that_loops_is_written_once(tmp_path: Path) -> None:
 
 def test_labels_of_what_was_not_kept_are_not_lost_ones(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", frames(20) + labels(20))
-    extraction = extract(bag, tmp_path / "data", label_topic=LABEL, rate_hz=1)
+    extraction = extract(bag, tmp_path / "data", labels=LabelSource(LABEL), rate_hz=1)
     assert (extraction.labels, dict(extraction.dropped)) == (2, {})
     assert extraction.skipped == {("label messages", "their frame set was not kept"): 18}
 

@@ -12,6 +12,7 @@ from support.replays import labelled_frames
 
 from m3l_core.errors import DatasetError
 from m3l_core.extraction.extraction import extract_bag
+from m3l_core.extraction.label_topic import LabelSource
 from m3l_core.extraction.stored_bags import StoredExtraction, bag_name, extract_stored_bag
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 from m3l_core.remote_files import Location
@@ -34,7 +35,7 @@ def extracted(bag: Location, output: Location, settings: ExtractionSettings | No
 def test_storage_gets_the_files_that_a_disk_gets(tmp_path: Path, single_file: bool) -> None:
     bag = write_bag(tmp_path / "bags/kitchen", labelled_frames(5))
     path = bag / "kitchen.mcap" if single_file else bag
-    settings = ExtractionSettings(LABEL)
+    settings = ExtractionSettings(LabelSource(LABEL))
     here = extract_bag(prepare_extraction(path, tmp_path / "here", GUESSED, settings))
     stored = extracted(path.as_uri(), (tmp_path / "stored").as_uri(), settings)
     assert stored.extraction == here

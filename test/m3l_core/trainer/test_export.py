@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from support.rooms import recipe, write_rooms
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.datasets.folder import read_sample
+from m3l_core.datasets.folder import Teacher, read_sample
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import BundleError
 from m3l_core.frames import Frame, FrameSet
@@ -102,6 +103,7 @@ def test_the_description_is_that_of_the_recipe(trained: Trainer, bundle: ModelBu
         "unlabelled_frames": 4,
         "validation_frames": 2,
         "start_weights": {"source": "random", "licence": "Apache-2.0", "commercial": True, "notice": None},
+        "teachers": [],
     }
 
 
@@ -140,6 +142,21 @@ def test_the_terms_of_the_start_weights_are_handed_on(trained: Trainer, tmp_path
     assert "\n> **Note.** Research only.\n" in card
     heir = load_start_weights(LinearFusionSegFormer(trained.averaged_network.config), str(bundle.folder))
     assert heir == TERMS.model_copy(update={"source": "bundle tiny, from encoder.pth"})
+
+
+def test_the_card_says_whose_labels_taught_it_and_so_does_that_of_its_heir(trained: Trainer, tmp_path: Path) -> None:
+    labelled = [replace(sample, teacher=Teacher("SAM 3", "SAM License")) for sample in trained.data.labelled]
+    provenance = Provenance.of(trained.recipe, replace(trained.data, labelled=labelled), COMMAND, TERMS)
+    bundle = export_bundle(trained.averaged_network, trained.recipe, trained.history, provenance, tmp_path / "bundle")
+    card = (bundle.folder / "README.md").read_text()
+    assert "| labels of | SAM 3 (SAM License): 2 labelled, 0 validation |" in card
+    assert "as far as is known; of the labels of SAM 3: SAM License |" in card
+    heir = load_start_weights(LinearFusionSegFormer(trained.averaged_network.config), str(bundle.folder))
+    assert heir.notice == "Research only. Trained from weights that learnt from the labels of SAM 3 (SAM License)."
+    provenance = Provenance.of(trained.recipe, replace(trained.data, labelled=labelled), COMMAND)
+    bundle = export_bundle(trained.averaged_network, trained.recipe, trained.history, provenance, tmp_path / "free")
+    heir = load_start_weights(LinearFusionSegFormer(trained.averaged_network.config), str(bundle.folder))
+    assert heir.notice == "Trained from weights that learnt from the labels of SAM 3 (SAM License)."
 
 
 def test_a_network_without_mask_tokens_is_told_as_such(trained: Trainer, tmp_path: Path) -> None:

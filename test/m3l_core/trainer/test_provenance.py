@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.rooms import recipe
 
-from m3l_core.datasets.folder import Sample
+from m3l_core.datasets.folder import Sample, Teacher
 from m3l_core.model.start_weights import StartWeights
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.method import Method
@@ -96,6 +96,15 @@ def test_a_training_on_several_sets_tells_each() -> None:
     assert rows["labelled frames"] == "3 of rooms/train.json, 75% of each batch"
     assert rows["unlabelled frames"] == "1 of rooms/train.json; 2 of lab/frames.json"
     assert rows["validation frames"] == "1 of rooms/val.json"
+    assert Provenance.model_validate(told.model_dump(mode="json")) == told
+
+
+def test_models_that_labelled_are_told_with_their_licence() -> None:
+    sam, other = (replace(FRAME, teacher=Teacher(name, f"{name} License")) for name in ("SAM 3", "Other"))
+    told = Provenance.of(recipe(), TrainingData([FRAME, sam, sam, other], [sam], [FRAME, sam]), "train")
+    assert told.rows()["labels of"] == (
+        "SAM 3 (SAM 3 License): 2 labelled, 1 validation; Other (Other License): 1 labelled, 0 validation"
+    )
     assert Provenance.model_validate(told.model_dump(mode="json")) == told
 
 

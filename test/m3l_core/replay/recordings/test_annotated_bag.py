@@ -33,6 +33,7 @@ from support.bags import (
 from support.replays import InstantSegmenter, describe, replay_into
 
 from m3l_core.bags.frame_sets import BagFrames
+from m3l_core.bags.message_types import message_types
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
 from m3l_core.overlay import overlay
@@ -47,7 +48,7 @@ from m3l_core.replay.recordings.annotated_bag import (
     OVERLAY,
     annotated_bag,
 )
-from m3l_core.replay.recordings.ros_messages import header, jpeg, message_types
+from m3l_core.replay.recordings.ros_messages import header, jpeg
 from m3l_core.replay.recordings.sinks import RunInfo
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 

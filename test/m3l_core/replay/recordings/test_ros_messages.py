@@ -15,6 +15,7 @@ from support.bags import image as recorded_image
 from support.replays import describe
 
 from m3l_core.bags.arrivals import Arrival, Edit
+from m3l_core.bags.message_types import message_types
 from m3l_core.replay.recordings import ros_messages
 from m3l_core.replay.recordings.ros_messages import (
     as_arrived,
@@ -22,7 +23,6 @@ from m3l_core.replay.recordings.ros_messages import (
     header,
     image,
     label_info,
-    message_types,
     status,
 )
 from m3l_core.streaming.frame_decoding import decode_frame
