@@ -9,7 +9,7 @@ from rclpy.node import Node
 
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.streaming.image_messages import stamp_to_ns
-from m3l_core.streaming.repeats import Failures
+from m3l_core.streaming.repeats import Failures, Repeats
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.log_bridge import log_event
@@ -30,38 +30,45 @@ class FrameSynchronizerFilter(SimpleFilter):
         sync = FrameSynchronizerFilter([color_subscriber, depth_subscriber], ["color", "depth"], node)
         sync.registerCallback(lambda color, depth: print("no depth:", sync.missing["depth"]) if depth is None else ...)
 
-    What callbacks raise is logged, and so are changes of a modality's state, resets and clocks that disagree.
+    What callbacks raise is logged, and so are changes of a modality's state, resets and clocks that disagree, all by a
+    logger of the filter's own below the node's. A message without a stamped header is dropped, with a warning.
     Attributes: ``frames`` is the set handed over now, or last; ``synchronizer.report()`` tells rates and drops.
 
     Args:
-        inputs: message_filters Subscribers, or anything with their ``registerCallback(callback, *args)``. Messages
-            without a header are refused with a TypeError.
+        inputs: message_filters Subscribers, or anything with their ``registerCallback(callback, *args)``.
         modalities: a name for each input. The first one that is not LOST leads: each of its messages gives one set.
         node: lends its timer, its clock and its logger.
         config: waits and windows; ``approx_sync_max_interval_ns`` is ApproximateTimeSynchronizer's slop.
+        name: of the logger, such as ``front`` where a node has several; the modalities' names, joined, if empty.
 
     Raises:
         ValueError: not one name for each input, no input, or a name twice.
     """
 
     def __init__(
-        self, inputs: Sequence[Any], modalities: Sequence[str], node: Node, config: SyncConfig | None = None
+        self,
+        inputs: Sequence[Any],
+        modalities: Sequence[str],
+        node: Node,
+        config: SyncConfig | None = None,
+        name: str = "",
     ) -> None:
         super().__init__()
         if len(inputs) != len(modalities):
             raise ValueError(f"expected a name for each of the {len(inputs)} inputs, got {list(modalities)}")
         self.frames: FrameSet | None = None
         self._modalities = tuple(modalities)
-        self._node = node
+        self._logger = node.get_logger().get_child(name or "+".join(modalities))
         self._next_connection = 0
-        self._failures = Failures("a callback of the synchronizer", lambda text: node.get_logger().error(text))
+        self._failures = Failures("a callback of the synchronizer", lambda text: self._logger.error(text))
+        self._headerless = {modality: Repeats() for modality in modalities}
         self._polling = Polling(node)
         self.synchronizer = FrameSynchronizer(
             modalities,
             self._hand_over,
             clock=self._polling.now_ns,
             config=config,
-            on_event=lambda event: log_event(node.get_logger(), event),
+            on_event=lambda event: log_event(self._logger, event),
         )
         self._polling.start(self.synchronizer, self.synchronizer.poll)
         # message_filters offers no way to disconnect, so each input is given what destroy() can empty.
@@ -98,8 +105,14 @@ class FrameSynchronizerFilter(SimpleFilter):
 
     def _receive(self, message: Any, name: str) -> None:
         stamp = getattr(getattr(message, "header", None), "stamp", None)
-        if stamp is None:
-            raise TypeError(f"'{name}' needs messages with a stamped header, {type(message).__name__} has none")
+        if stamp is None:  # an exception would end the executor that brought the message
+            if number := self._headerless[name].count():
+                more = f" ({number} since this was told last)" if number > 1 else ""
+                self._logger.warning(
+                    f"dropped a {type(message).__name__} of '{name}'{more}: without a stamped header nothing says what "
+                    "belongs to it; synchronize messages that have one"
+                )
+            return
         self.synchronizer.add(Frame(name, stamp_to_ns(stamp), message))
         self._polling.arm()
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import rclpy
+from rcl_interfaces.msg import Log
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from m3l_core.streaming.image_messages import set_stamp
 from m3l_core.streaming.sync_config import SyncConfig
@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 TOPICS = {"color": "color/image_raw", "depth": "depth/image_rect"}
 PERIOD_NS = 33_333_333
 QUEUE_SIZE = 50
+KINDS = (CameraInfo, RegionOfInterest)
 # The waits are wide, as a busy machine delivers late; sensor_timeout stays short.
 CONFIG = SyncConfig(sync_timeout_ns=2_000_000_000, sensor_timeout_ns=700_000_000, queue_size=100)
 
@@ -27,14 +28,14 @@ CONFIG = SyncConfig(sync_timeout_ns=2_000_000_000, sensor_timeout_ns=700_000_000
 class PlainSource:
     """What other people's own filters look like: a plain subscription and ``registerCallback``."""
 
-    def __init__(self, node: Node, topic: str) -> None:
+    def __init__(self, node: Node, topic: str, kind: type = Image) -> None:
         self.callbacks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        node.create_subscription(Image, topic, self._receive, QUEUE_SIZE)
+        node.create_subscription(kind, topic, self._receive, QUEUE_SIZE)
 
     def registerCallback(self, callback: Callable[..., Any], *args: Any) -> None:
         self.callbacks.append((callback, args))
 
-    def _receive(self, message: Image) -> None:
+    def _receive(self, message: Any) -> None:
         for callback, args in self.callbacks:
             callback(message, *args)
 
@@ -168,7 +169,31 @@ def test_what_cannot_be_synchronized_is_refused(bench: Bench) -> None:
     source = PlainSource(bench.node, "color")
     with pytest.raises(ValueError, match="a name for each of the 2 inputs"):
         FrameSynchronizerFilter([source, source], ["color"], bench.node)
-    FrameSynchronizerFilter([source, source], ["color", "depth"], bench.node)
-    callback, args = source.callbacks[0]
-    with pytest.raises(TypeError, match="'color' needs messages with a stamped header, SimpleNamespace has none"):
-        callback(SimpleNamespace(), *args)
+
+
+def test_a_message_without_a_header_is_dropped_and_told_by_the_filter_s_name(bench: Bench) -> None:
+    """An exception would end the executor: of both filters, and of whatever else the node does."""
+    heard: list[Log] = []
+    bench.camera.create_subscription(Log, "/rosout", heard.append, 100)
+    bench.executor.add_node(bench.camera)
+    topics = ("color/camera_info", "color/roi")  # with a header, and without
+    publishers = [bench.camera.create_publisher(kind, topic, 10) for kind, topic in zip(KINDS, topics, strict=True)]
+    sets: list[tuple[Any, ...]] = []
+    for name in ("", "rear"):
+        sources = [PlainSource(bench.node, topic, kind) for kind, topic in zip(KINDS, topics, strict=True)]
+        sync = FrameSynchronizerFilter(sources, ["info", "roi"], bench.node, CONFIG, name=name)
+        sync.registerCallback(lambda info, roi: sets.append((info, roi)))
+
+    def play() -> None:
+        bench.index += 1
+        info, roi = CameraInfo(), RegionOfInterest()
+        set_stamp(info.header.stamp, bench.index * PERIOD_NS)
+        for publisher, message in zip(publishers, (info, roi), strict=True):
+            publisher.publish(message)
+
+    def warned() -> dict[str, str]:
+        return {entry.name: entry.msg for entry in heard if "dropped a RegionOfInterest of 'roi'" in entry.msg}
+
+    bench.wait_until(lambda: len(warned()) == 2 and len(sets) >= 4, play)
+    assert set(warned()) == {"listener.info+roi", "listener.rear"}
+    assert all(roi is None for _, roi in sets)
