@@ -75,7 +75,7 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """Labels of one frame set, at the size of its reference frame."""
+    """Labels of one frame set, at the size of its reference frame unless another was asked for."""
 
     labels: NDArray[np.uint8]
     """(H, W) uint8 class ids, 255 = unlabelled."""

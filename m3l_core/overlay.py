@@ -24,16 +24,19 @@ def overlay(
     """Blend the colors of labels with the reference frame that they belong to.
 
     Args:
-        image: color (H, W, 3) uint8 RGB, or depth (H, W) uint16 [mm] or float32 [m], drawn in gray, near = bright;
-            or intensity (H, W) uint8 or uint16, drawn in gray from its darkest to its brightest.
-        colors: (H, W, 3) uint8 RGB, as ``LabelSet.colorize`` gives them.
+        image: color (h, w, 3) uint8 RGB, or depth (h, w) uint16 [mm] or float32 [m], drawn in gray, near = bright;
+            or intensity (h, w) uint8 or uint16, drawn in gray from its darkest to its brightest.
+        colors: (H, W, 3) uint8 RGB, as ``LabelSet.colorize`` gives them; the image is resized to them.
         opacity: of the colors, 0..1.
         kind: of an image without colors.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return np.asarray(cv2.addWeighted(colors, opacity, _picture(image, kind), 1.0 - opacity, 0.0), np.uint8)
+    picture = _picture(image, kind)
+    if picture.shape != colors.shape:
+        picture = np.asarray(cv2.resize(picture, colors.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.addWeighted(colors, opacity, picture, 1.0 - opacity, 0.0), np.uint8)
 
 
 def class_legend(labels: LabelSet, width: int) -> NDArray[np.uint8]:

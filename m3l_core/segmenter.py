@@ -1,4 +1,4 @@
-"""A frame set becomes labels at the size of its reference frame."""
+"""A frame set becomes labels, at the size of its reference frame or another."""
 
 from __future__ import annotations
 
@@ -29,8 +29,13 @@ class Segmenter:
         # Used again for every frame: fresh memory for large images costs more than filling them.
         self._images = np.zeros((1, len(description.modalities), 3, *description.input_size), np.float32)
 
-    def segment(self, frames: FrameSet) -> Segmentation:
+    def segment(self, frames: FrameSet, size: tuple[int, int] | None = None) -> Segmentation:
         """Label a frame set; what is missing in it is masked, and so is depth that cannot lie over color.
+
+        Args:
+            frames: the set.
+            size: (H, W) of the labels; that of the reference frame if None. They are computed at that size: ids are
+                never interpolated.
 
         Raises:
             EngineError: the engine cannot run the input, or nothing in the set is a modality of the bundle.
@@ -40,7 +45,7 @@ class Segmenter:
         if not model_input.present.any():
             wanted = ", ".join(self.description.modality_names)
             raise EngineError(f"the bundle takes {wanted}; the frame set has only {', '.join(frames.frames)}")
-        height, width = frames.reference_frame.data.shape[:2]
+        height, width = frames.reference_frame.data.shape[:2] if size is None else size
         segmentation = self.engine.infer(model_input, (height, width))
         if self.min_confidence <= 0.0:
             return segmentation

@@ -15,17 +15,18 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
-from m3l_core.frames import Frame, FrameSet, Segmentation
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.registration.camera_model import image_size
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
 from m3l_core.streaming.modality_report import ModalityReport, ModalityState
 from m3l_core.streaming.registration import registration_doubts, without_misfits
 from m3l_core.streaming.synchronizer import FrameSynchronizer
-from m3l_ros.camera_info import fitted, image_size
+from m3l_ros.camera_info import fitted
 from m3l_ros.diagnostics import LatencyMeter, LoadMeter, modality_status
 from m3l_ros.image_input import ImageInput
 from m3l_ros.log_bridge import log_event
-from m3l_ros.parameters import health_thresholds, sync_config, value
+from m3l_ros.parameters import health_thresholds, output_settings, sync_config, value
 from m3l_ros.polling import Polling
 from m3l_ros.publishers import SegmentationPublishers
 from m3l_ros.sensor_inputs import transport_parameter
@@ -56,6 +57,9 @@ class LabellingSession:
         self._segmenter = segmenter
         self._publishers = publishers
         self._camera_info: CameraInfo | None = None
+        self._outputs = output_settings(node)
+        self._missed: list[str] = []
+        """What those who listen to the outputs miss."""
         self._arrived_s = 0.0
         self._published = 0
         self._errors_overcome = 0
@@ -89,6 +93,7 @@ class LabellingSession:
 
     def apply_parameters(self) -> None:
         """Take over what the node's parameters have become, as far as they can change while it labels."""
+        self._outputs = output_settings(self._node)
         self._synchronizer.reconfigure(sync_config(self._node, self._names))
         for image_input in self._inputs.values():
             image_input.apply_thresholds(health_thresholds(self._node))
@@ -129,7 +134,7 @@ class LabellingSession:
             modality_status(node_name, name, report, self._inputs[name].facts()) for name, report in reports.items()
         ]
         lost = [name for name, report in reports.items() if report.state is ModalityState.LOST]
-        warnings = (self._overload(), self._standing_clock(), self._misfit)
+        warnings = (self._overload(), self._standing_clock(), self._misfit, *self._missed)
         return SessionAccount(statuses, self._accounts(reports), lost, "; ".join(filter(None, warnings)))
 
     def _overload(self) -> str:
@@ -185,14 +190,15 @@ class LabellingSession:
 
     def _label(self, job: tuple[FrameSet, float, float]) -> None:
         """In the worker's thread: one frame set to labels to messages."""
-        frames, arrived_s, offered_s = job
+        came, arrived_s, offered_s = job
         begun_s = time.perf_counter()
-        self._check_registration(frames)
-        self._segmenter.min_confidence = value(self._node, "min_confidence")
-        segmentation = self._segmenter.segment(frames)
+        frames, outputs = self._fitting(came), self._outputs
+        images = frames.reference_frame.data.shape[:2]
+        size = outputs.size(images, self._segmenter.description.input_size)
+        self._segmenter.min_confidence = outputs.min_confidence
+        segmentation = self._segmenter.segment(frames, size)
         segmented_s = time.perf_counter()
-        opacity = value(self._node, "overlay_opacity")
-        self._publishers.publish(frames, segmentation, self._fitted_camera_info(segmentation), opacity)
+        self._missed = self._publishers.publish(frames, segmentation, self._fitted_camera_info(images, size), outputs)
         ended_s = time.perf_counter()
         self._published += 1
         self._errors_overcome = self._worker.errors
@@ -201,21 +207,23 @@ class LabellingSession:
         for step, seconds in zip(STEPS, [*durations, ended_s - arrived_s], strict=True):
             self._meters[step].add(seconds * 1e3)
 
-    def _check_registration(self, frames: FrameSet) -> None:
+    def _fitting(self, frames: FrameSet) -> FrameSet:
+        """Without what cannot lie over the rest, of which it is told."""
         for doubt in registration_doubts(frames).values():
             self._tell_once(doubt)
-        left_out = without_misfits(frames).missing.items() - frames.missing.items()
+        fitting = without_misfits(frames)
+        left_out = fitting.missing.items() - frames.missing.items()
         self._misfit = "; ".join(misfit for _, misfit in sorted(left_out))
+        return fitting
 
-    def _fitted_camera_info(self, segmentation: Segmentation) -> CameraInfo | None:
-        """The camera_info for a mask, if there is one that fits."""
+    def _fitted_camera_info(self, images: tuple[int, int], size: tuple[int, int]) -> CameraInfo | None:
+        """The camera_info for a mask of (H, W) = ``size`` over such images, if there is one that fits."""
         if (info := self._camera_info) is None:
             return None
-        size = segmentation.labels.shape
-        paired = fitted(info, size)
+        paired = fitted(info, images, size)
         came = image_size(info)
-        if came != size:
-            what = f"color/camera_info is of {came[1]}x{came[0]}, the images are of {size[1]}x{size[0]}: "
+        if came != images:
+            what = f"color/camera_info is of {came[1]}x{came[0]}, the images are of {images[1]}x{images[0]}: "
             done = "it is scaled" if paired is not None else "it cannot be scaled to that and is not passed on"
             self._tell_once(f"{what}{done}. Have the driver publish the camera_info of the mode that it streams")
         return paired

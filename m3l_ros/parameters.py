@@ -6,7 +6,7 @@ node is configured, and then take what it was started with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -20,6 +20,7 @@ from m3l_core.engines.engine import ENGINES, PRECISIONS
 from m3l_core.modalities import ColorModality, DepthModality, Modality
 from m3l_core.streaming.sensor_health import HealthThresholds
 from m3l_core.streaming.sync_config import SyncConfig
+from m3l_ros.output_settings import OutputSettings, output_size_problem, unknown_classes
 from m3l_ros.sensor_inputs import TRANSPORTS, may_be_of_a_sensor, offset_parameter, transport_parameter
 
 
@@ -38,6 +39,8 @@ class ParameterSpec:
     default: Any
     description: str
     between: tuple[float, float] | None = None
+    step: int = 0
+    """Of an integer that may only be ``between``'s first and so many more each time."""
     choices: tuple[str, ...] = ()
     scope: Scope = Scope.AT_ONCE
 
@@ -53,7 +56,7 @@ class ParameterSpec:
         if self.between is not None:
             low, high = self.between
             if isinstance(self.default, int):
-                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=self.step)]
             else:
                 descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
         return descriptor
@@ -93,7 +96,12 @@ PARAMETERS: dict[str, ParameterSpec] = {
     "health.frozen_frames": ParameterSpec(30, "Equal images in a row that are a frozen sensor; 0: off", (0, 100000)),
     "health.max_megapixels": ParameterSpec(64, "A compressed image of more is not decoded", (1, 4096)),
     "health.size_change_frames": ParameterSpec(10, "Images in a row that establish a new size; 0: off", (0, 100000)),
-    "min_confidence": ParameterSpec(0.0, "Labels of less confidence are 255, unlabelled", (0.0, 1.0)),
+    "output_size": ParameterSpec("reference", "Size of the outputs: reference, network, or WIDTHxHEIGHT"),
+    "min_confidence": ParameterSpec(0.0, "Labels of less confidence are unlabelled", (0.0, 1.0)),
+    "unlabelled_value": ParameterSpec(
+        255, "Id of no label: 255, or 0 with all others one up", (0, 255), step=255, scope=Scope.SESSION
+    ),
+    "classes_of_interest": ParameterSpec([""], "Names of the classes that are 255 on segmentation/mask_of_interest"),
     "diagnostics_period": ParameterSpec(1.0, "Period of /diagnostics [s]", (0.1, 60.0)),
     "overlay_opacity": ParameterSpec(0.5, "Opacity of the labels on segmentation/overlay", (0.0, 1.0)),
     "bond_heartbeat_period": ParameterSpec(
@@ -116,8 +124,10 @@ class NodeParameters:
 
     def __init__(self, node: Node, labels: Callable[[], bool]) -> None:
         self._node = node
+        self.class_names: tuple[str, ...] = ()
+        """Of the node's bundle, which ``classes_of_interest`` is checked against; nothing before it has one."""
         self._specs = dict(PARAMETERS)
-        node.add_on_set_parameters_callback(lambda parameters: _check(self._specs, parameters, labels()))
+        node.add_on_set_parameters_callback(lambda parameters: self._check(parameters, labels()))
         for name, spec in PARAMETERS.items():
             node.declare_parameter(name, spec.default, spec.descriptor())
 
@@ -154,12 +164,15 @@ class NodeParameters:
                 lines.append(f"there is no parameter '{name}', so its value has no effect; the nearest is '{near}'")
         return lines
 
-
-def _check(specs: Mapping[str, ParameterSpec], parameters: list[Parameter], labels: bool) -> SetParametersResult:
-    for parameter in parameters:
-        if reason := _refusal(specs.get(parameter.name), parameter.name, parameter.value, labels):
-            return SetParametersResult(successful=False, reason=f"{parameter.name}: {reason}")
-    return SetParametersResult(successful=True)
+    def _check(self, parameters: list[Parameter], labels: bool) -> SetParametersResult:
+        for parameter in parameters:
+            name, value = parameter.name, parameter.value
+            reason = _refusal(self._specs.get(name), name, value, labels)
+            if not reason and name == "classes_of_interest" and self.class_names:
+                reason = unknown_classes(value or (), self.class_names)
+            if reason:
+                return SetParametersResult(successful=False, reason=f"{name}: {reason}")
+        return SetParametersResult(successful=True)
 
 
 def _refusal(spec: ParameterSpec | None, name: str, value: Any, labels: bool) -> str:
@@ -170,6 +183,8 @@ def _refusal(spec: ParameterSpec | None, name: str, value: Any, labels: bool) ->
         return f"expected one of {', '.join(spec.choices)}, got '{value}'"
     if name == "health.frozen_frames" and value == 1:
         return "expected 0 (off) or at least 2"
+    if name == "output_size":
+        return output_size_problem(value)
     return spec.scope.value if labels and spec.scope is Scope.SESSION else ""
 
 
@@ -199,3 +214,14 @@ def health_thresholds(node: Node) -> HealthThresholds:
     """What the parameters say to the health checks."""
     names = (name for name in PARAMETERS if name.startswith("health."))
     return HealthThresholds(**{name.removeprefix("health."): value(node, name) for name in names})
+
+
+def output_settings(node: Node) -> OutputSettings:
+    """What the parameters say of the outputs."""
+    return OutputSettings(
+        output_size=value(node, "output_size"),
+        min_confidence=value(node, "min_confidence"),
+        unlabelled_value=value(node, "unlabelled_value"),
+        classes_of_interest=tuple(value(node, "classes_of_interest") or ()),  # rclpy makes None of an empty list
+        overlay_opacity=value(node, "overlay_opacity"),
+    )

@@ -22,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions, uninstall_signal_handlers
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import Engine, load_engine
-from m3l_core.errors import M3LError
+from m3l_core.errors import BundleError, M3LError
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.color_conversion import converter_problem
@@ -30,7 +30,8 @@ from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import LabellingSession, SessionAccount
 from m3l_ros.log_bridge import bridge_logging, unbridge_logging
 from m3l_ros.manager_bond import ManagerBond
-from m3l_ros.parameters import NodeParameters, value
+from m3l_ros.output_settings import unknown_classes
+from m3l_ros.parameters import NodeParameters, output_settings, value
 from m3l_ros.process_end import StopRequest, ignore_further_signals
 from m3l_ros.publishers import SegmentationPublishers
 from m3l_ros.sensor_inputs import check_names
@@ -118,7 +119,7 @@ class SegmentNode(LifecycleNode):
             return response
 
     def _apply(self, parameters: list[Parameter]) -> None:
-        """Let new values take effect; overlay_opacity is read for each frame set."""
+        """Let new values take effect."""
         if "diagnostics_period" in {parameter.name for parameter in parameters}:
             self._diagnostics_timer.timer_period_ns = round(value(self, "diagnostics_period") * 1e9)
             self._diagnostics_timer.reset()  # or the former period would run to its end
@@ -141,12 +142,16 @@ class SegmentNode(LifecycleNode):
         check_names(bundle.description.modality_names)
         self._own_parameters.declare_sensors(bundle.description.modalities)
         self._tell_unknown_parameters(configured=True)
+        names = bundle.description.labels.names
+        if problem := unknown_classes(output_settings(self).classes_of_interest, names):
+            raise BundleError(f"classes_of_interest: {problem}")
         if problem := converter_problem():
             self.get_logger().warning(f"color in those encodings will count as missing: {problem}")
         options = (value(self, name) for name in ("engine", "precision", "num_threads"))
         engine = self._engine_loader(bundle, *options)
         self._outputs = SegmentationPublishers(self, bundle.description)
         self._segmenter = Segmenter(bundle.description, engine)
+        self._own_parameters.class_names = names
         used = f"{engine.name} {engine.precision} on {engine.device}"
         self.get_logger().info(f"{bundle.description.name} from {bundle.folder}: {used}")
 
@@ -156,7 +161,7 @@ class SegmentNode(LifecycleNode):
 
     def _activate(self) -> None:
         assert self._segmenter is not None and self._outputs is not None
-        self._outputs.publish_label_info()
+        self._outputs.publish_label_info(output_settings(self))
         self._session = LabellingSession(self, self._segmenter, self._outputs)
         self._bond.begin(value(self, "bond_heartbeat_period"))
 
@@ -170,6 +175,7 @@ class SegmentNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
         self._outputs = self._segmenter = None
+        self._own_parameters.class_names = ()
 
     def _publish_diagnostics(self) -> None:
         segmenter, session = self._segmenter, self._session

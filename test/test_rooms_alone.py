@@ -55,7 +55,7 @@ NEEDS = {
     "bundle_description": "numpy yaml pydantic",
     "bundle": "numpy yaml pydantic safetensors",
     "bags": "numpy cv2 rosbags",
-    "registration": "numpy cv2 rosbags",
+    "registration": "numpy cv2 pydantic rosbags",
     "label_space": "numpy yaml pydantic safetensors",
     "datasets": "numpy cv2 yaml pydantic safetensors rosbags",
     "published": "numpy cv2 yaml pydantic",

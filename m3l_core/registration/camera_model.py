@@ -6,6 +6,7 @@ coordinates.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), EQUIDI
 """Distortion model, by ROS's names -> how many numbers it may have; in the order of OpenCV."""
 _TO_THE_END = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
 _NOT_MOVED_PX = 0.05
+_UNDONE_PX = 0.5
+_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])")
 _WIDEST = 6.0
 """Tangent of the angle to the optical axis, some 80 degrees: beyond, a plane cannot show what a lens sees."""
 
@@ -80,14 +83,32 @@ class CameraModel:
         flat = np.asarray(rays, np.float64).reshape(-1, 2)
         if self.distortion is None:
             return np.asarray(flat * self.matrix.diagonal()[:2] + self.matrix[:2, 2])
-        points = np.column_stack((flat, np.ones(len(flat)))).reshape(-1, 1, 3)
-        project = cv2.fisheye.projectPoints if self.model == EQUIDISTANT else cv2.projectPoints
-        found = np.asarray(project(points, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]).reshape(-1, 2)
+        found = self._projected(flat)
         with np.errstate(invalid="ignore"):
             moved_px = np.abs(self.rays(found) - flat).max(axis=1) * self.matrix[0, 0]
             # The farther from the axis, the less a pixel moves with the direction.
             seen = moved_px <= _NOT_MOVED_PX * (1 + np.square(flat).sum(axis=1))
         return np.where(seen[:, None], found, np.nan)
+
+    def _projected(self, flat: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 2) directions -> (N, 2), where the formula of the distortion puts them."""
+        assert self.distortion is not None
+        points = np.column_stack((flat, np.ones(len(flat)))).reshape(-1, 1, 3)
+        project = cv2.fisheye.projectPoints if self.model == EQUIDISTANT else cv2.projectPoints
+        found = project(points, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
+        return np.asarray(found, np.float64).reshape(-1, 2)
+
+    def directions(self) -> NDArray[np.float64]:
+        """(H, W, 2) x / z and y / z of each pixel, NaN where no direction is known.
+
+        The formula of a distortion cannot be undone everywhere: not in the corners of some lenses.
+        """
+        height, width = self.size
+        pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+        rays = self.rays(pixels)
+        if self.distortion is not None:
+            rays[~(np.abs(self._projected(rays) - pixels).max(axis=1) < _UNDONE_PX)] = np.nan
+        return rays.reshape(height, width, 2)
 
     def view(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The least and the greatest (x / z, y / z) that the image shows."""
@@ -108,20 +129,13 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     Raises:
         ImageMessageError: the camera is not calibrated, or its distortion model is none of ROS's.
     """
-    across, down = max(info.binning_x, 1), max(info.binning_y, 1)
-    cut = info.roi if info.roi.width and info.roi.height else None
-    width, height = (info.width, info.height) if cut is None else (cut.width, cut.height)
-    projection = np.array(info.p, np.float64).reshape(3, 4)
+    size = image_size(info)
+    whole, projection = image_matrices(info)
     rectified = rectified and projection[0, 0] > 0
-    matrix = projection[:, :3].copy() if rectified else np.array(info.k, np.float64).reshape(3, 3)
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or not width or not height:
-        raise ImageMessageError("the camera is not calibrated: K is zero")
-    if cut is not None:
-        matrix[:2, 2] -= cut.x_offset, cut.y_offset
-    matrix[0] /= across
-    matrix[1] /= down
-    size = (height // down, width // across)
-    baseline = float(projection[0, 3]) / across
+    matrix = projection[:, :3].copy() if rectified else whole
+    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0 and np.isfinite(matrix).all() and all(size)):
+        raise ImageMessageError("the camera is not calibrated: K is zero, or not finite")
+    baseline = float(projection[0, 3])
     if rectified:
         return CameraModel(size, matrix, baseline_px=baseline)
     rotation = np.array(info.r, np.float64).reshape(3, 3)
@@ -129,9 +143,43 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     numbers = np.array(info.d, np.float64)
     if not numbers.any():
         return CameraModel(size, matrix, rotation=rotation, baseline_px=baseline)
-    if numbers.size not in _COEFFICIENTS.get(info.distortion_model, ()):
+    if not np.isfinite(numbers).all() or numbers.size not in _COEFFICIENTS.get(info.distortion_model, ()):
         known = ", ".join(f"{name} of {' or '.join(map(str, counts))}" for name, counts in _COEFFICIENTS.items())
         raise ImageMessageError(
-            f"the distortion is '{info.distortion_model}' of {numbers.size} coefficients, expected {known}"
+            f"the distortion is '{info.distortion_model}' of {numbers.size} coefficients, expected {known}, all finite"
         )
     return CameraModel(size, matrix, info.distortion_model, numbers, rotation, baseline)
+
+
+def image_size(info: Any) -> tuple[int, int]:
+    """(H, W) of the images that a camera_info is about: width and height are of the whole sensor."""
+    roi = info.roi
+    height, width = (roi.height, roi.width) if roi.height and roi.width else (info.height, info.width)
+    return height // max(info.binning_y, 1), width // max(info.binning_x, 1)
+
+
+def image_matrices(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(3, 3) K and (3, 4) P of the images that a camera_info is about, cut and binned as image_geometry does it."""
+    matrices = np.array(info.k, np.float64).reshape(3, 3), np.array(info.p, np.float64).reshape(3, 4)
+    for matrix in matrices:
+        if info.roi.width and info.roi.height:
+            matrix[:2, 2] -= info.roi.x_offset, info.roi.y_offset
+        matrix[:2] /= [[max(info.binning_x, 1)], [max(info.binning_y, 1)]]
+    return matrices
+
+
+def resized(matrix: NDArray[np.float64], size: tuple[int, int], target: tuple[int, int]) -> NDArray[np.float64]:
+    """K or P of images of (H, W) = ``size``, for the same images resized to ``target``.
+
+    A pixel's center has whole coordinates, so its corners keep their place: u' + 0.5 = (u + 0.5) W' / W.
+    """
+    scales = np.array(target, np.float64)[::-1] / size[::-1]
+    found = matrix.copy()
+    found[:2] *= scales[:, None]
+    found[:2, 2] += (scales - 1.0) / 2.0
+    return found
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether the images of a topic are without distortion, by its name, such as ``color/image_rect``."""
+    return _RECTIFIED.search(topic) is not None

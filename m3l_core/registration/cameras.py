@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.errors import DatasetError, ImageMessageError
-from m3l_core.registration.camera_model import CameraModel, camera_model
+from m3l_core.registration.camera_model import CameraModel, camera_model, is_rectified
 from m3l_core.registration.depth_registration import DepthRegistration
 from m3l_core.registration.static_transforms import frame_name, read_static_transforms
 from m3l_core.streaming.frame_decoding import decode_frame
 
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _TRANSPORT = re.compile(r"/(compressedDepth|compressed)$")
-_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])")
 _ONE_PLACE = 1e-3
 """Metres, and radians: cameras that lie closer are one, of which two frames were named."""
 _IN_THE_DRIVER = (
@@ -145,7 +144,7 @@ def _model(bag: Bag, topic: str) -> CameraModel | str:
         return f"{beside} was not recorded"
     for recorded in islice(bag.messages((beside,)), 1):
         try:
-            return camera_model(deserialize(recorded), rectified=bool(_RECTIFIED.search(base)))
+            return camera_model(deserialize(recorded), rectified=is_rectified(base))
         except ImageMessageError as error:
             return f"{beside}: {error}"
     return f"{beside} has no message"

@@ -40,10 +40,7 @@ class DepthRegistration:
         self._shift_mm = (plane @ depth_to_color[:3, 3] * 1000.0).astype(np.float32)
         height, width = depth.size
         grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
-        rays = depth.rays(grid)
-        # Where the formula cannot be undone, in the corners of some lenses, no direction is known.
-        rays[~(np.abs(depth.pixels(rays) - grid).max(axis=1) < 0.5)] = np.nan
-        self._directions = self._of(rays)
+        self._directions = self._of(depth.directions().reshape(-1, 2))
         """(3, H * W): of depth's pixels; two by the third are a place in the image of color, or in the table."""
         far = self._far(self._directions)
         sides = [np.abs(self._far(self._of(depth.rays(grid + step))) - far) for step in ((1, 0), (0, 1))]

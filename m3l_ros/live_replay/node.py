@@ -73,6 +73,8 @@ def settings_parameters(settings: ReplaySettings) -> dict[str, Any]:
         **{name: value_ns / 1e9 for name, value_ns in seconds.items()},
         "sync_queue_size": sync.queue_size,
         "min_confidence": settings.min_confidence,
+        "output_size": "reference",
+        "unlabelled_value": 255,
         **{f"health.{name}": value for name, value in asdict(settings.health).items()},
     }
 

@@ -82,6 +82,7 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "-m benchmarks.node_overhead": Run("rclpy", add="--seconds 1"),
     PYTHON + "-m benchmarks.node_overhead --transport compressed": Run("rclpy", add="--seconds 1"),
     PYTHON + "-m benchmarks.soak --minutes 60": Run("rclpy", add="--minutes 0.05"),
+    PYTHON + "-m benchmarks.outputs": Run("rclpy", add="--runs 2"),
     PYTHON + "-m benchmarks.synchronizer": Run(add="--repeats 1"),
     PYTHON + "-m benchmarks.replay": Run("openvino", add="--seconds 1"),
     PYTHON + "-m benchmarks.replay --scenario none": Run("openvino", add="--seconds 1"),

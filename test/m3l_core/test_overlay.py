@@ -55,3 +55,12 @@ def test_the_legend_has_each_class_in_its_color_with_its_name_beside(width: int)
         beside = picture[rows.min() : rows.max(), columns.max() + 1 : columns.max() + 60]
         assert width < 60 or beside.max() > 200, "a name"
     assert (picture.shape[0] > 14 * 20) == (width == 40), "columns are used"
+
+
+def test_an_image_of_another_size_is_resized_to_the_labels() -> None:
+    colors = np.zeros((4, 6, 3), np.uint8)
+    colors[:, 3:] = 200
+    for image in (np.full((8, 12, 3), 100, np.uint8), np.full((2, 3), 1000, np.uint16)):
+        blended = overlay(image, colors, 0.5)
+        assert blended.shape == colors.shape
+        assert set(np.unique(blended[:, 3:].astype(int) - blended[:, :3])) == {100}

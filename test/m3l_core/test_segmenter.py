@@ -52,6 +52,17 @@ def test_labels_have_the_size_of_the_reference_whichever_it_is(
     assert segmentation.confidence.min() >= 255 // 4
 
 
+def test_labels_of_another_size_are_those_that_the_engine_computes_there(
+    segmenter: Segmenter, frames: dict[str, Frame]
+) -> None:
+    frame_set = FrameSet("color", frames)
+    prepared = prepare(frame_set, segmenter.description.modalities, segmenter.description.input_size)
+    for size in ((30, 50), (64, 96), (70, 81)):
+        found = segmenter.segment(frame_set, size)
+        assert found.labels.shape == found.confidence.shape == size
+        np.testing.assert_array_equal(found.labels, segmenter.engine.infer(prepared, size).labels)
+
+
 def test_the_engine_gets_the_frames_as_the_bundle_says(segmenter: Segmenter, frames: dict[str, Frame]) -> None:
     frame_set = FrameSet("color", frames)
     prepared = prepare(frame_set, segmenter.description.modalities, segmenter.description.input_size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support import messages
 from support.driver import Driver
@@ -74,7 +73,7 @@ def test_camera_info_is_scaled_to_the_mask_or_left_out_and_both_are_told_once(dr
 
     driver.repeat("camera_info", lambda: send(of_size(2 * HEIGHT, 2 * WIDTH)), lambda _: driver.received["camera_info"])
     scaled = driver.received["camera_info"][0]
-    assert (scaled.height, scaled.width, list(scaled.k)[:6]) == (HEIGHT, WIDTH, [4.0, 0.0, 2.0, 0.0, 4.0, 1.5])
+    assert (scaled.height, scaled.width, list(scaled.k)[:6]) == (HEIGHT, WIDTH, [4.0, 0.0, 1.75, 0.0, 4.0, 1.25])
     for _ in range(3):
         driver.repeat("pair", lambda: send(of_size(WIDTH, WIDTH)), driver.mask)
     assert not [line for line in driver.lines("color/camera_info is of") if line.count("scaled") != 1]
@@ -95,25 +94,6 @@ def test_depth_of_another_aspect_ratio_is_not_stretched_over_color(driver: Drive
     driver.make_depth = messages.depth
     driver.label_pair()
     driver.wait_for("end of it", lambda: "does not lie over" not in driver.status("segmentation").message)
-
-
-def test_a_camera_info_counts_for_the_part_of_the_sensor_that_is_read() -> None:
-    from sensor_msgs.msg import CameraInfo, RegionOfInterest
-
-    from m3l_ros.camera_info import fitted, image_size
-
-    info = CameraInfo(height=480, width=640, binning_x=2, binning_y=2)
-    assert image_size(info) == (240, 320)
-    same = fitted(info, (240, 320))
-    assert same is not None and (same.height, same.binning_x) == (480, 2)
-    info = CameraInfo(height=480, width=640, roi=RegionOfInterest(height=200, width=300), p=np.arange(12.0))
-    assert image_size(info) == (200, 300)
-    half = fitted(info, (100, 150))
-    assert half is not None and (half.height, half.width, half.roi.height) == (100, 150, 0)
-    assert list(half.p) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 8.0, 9.0, 10.0, 11.0]
-    assert list(info.p) == list(np.arange(12.0)), "the message that came is left as it is"
-    assert fitted(info, (480, 640)) is None
-    assert fitted(CameraInfo(), (480, 640)) is None
 
 
 def test_an_engine_that_is_too_slow_is_told_with_its_rate() -> None:

@@ -27,6 +27,7 @@ TYPES = {
     int: ParameterType.PARAMETER_INTEGER,
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
+    list: ParameterType.PARAMETER_STRING_ARRAY,
 }
 QOS_OVERRIDES = {
     "qos_overrides./color/image_raw.subscription.reliability": "reliable",
@@ -102,6 +103,9 @@ def test_the_node_takes_the_file_as_it_is(driver: Driver) -> None:
         ("overlay_opacity", 1.5, "overlay_opacity"),
         ("health.black_level", 255, "health.black_level"),
         ("health.frozen_frames", 1, "health.frozen_frames: expected 0 (off) or at least 2"),
+        ("output_size", "320", "output_size: expected reference, network, or WIDTHxHEIGHT such as 320x240, got '320'"),
+        ("output_size", "0x240", "expected sides of 1 to 8192 pixels"),
+        ("unlabelled_value", 7, "unlabelled_value"),
         ("engine", "torch", "read-only"),
         ("bundle", "/elsewhere", "read-only"),
         ("autostart", True, "read-only"),
@@ -130,6 +134,7 @@ def test_a_good_value_is_taken(driver: Driver) -> None:
         ("subscription_queue_size", 7),
         ("sync_queue_size", 9),
         ("stamp_offset.depth", 0.25),
+        ("unlabelled_value", 0),
         ("use_sim_time", True),
     ],
 )
