@@ -25,6 +25,9 @@ setup(
         (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{PACKAGE}/config", sorted(glob("config/*.yaml"))),
         (f"share/{PACKAGE}/config/cameras", sorted(glob("config/cameras/*.yaml"))),
+        (f"share/{PACKAGE}/config/consumers", sorted(glob("config/consumers/*.yaml"))),
+        (f"share/{PACKAGE}/config/foxglove", sorted(glob("config/foxglove/*.json"))),
+        (f"share/{PACKAGE}/config/rviz", sorted(glob("config/rviz/*.rviz"))),
         (f"share/{PACKAGE}/config/scenarios", sorted(glob("config/scenarios/*.yaml"))),
         # `ros2 run` and `ros2 launch` look here. A console script would land in bin/ under pip, and would
         # carry the path of the Python that ran colcon.

@@ -53,7 +53,7 @@ def test_name_version_and_licence_agree(setup: dict[str, Any]) -> None:
 def test_every_data_file_exists_and_every_setting_is_installed(setup: dict[str, Any]) -> None:
     installed = {name for _, names in setup["data_files"] for name in names}
     assert [name for name in installed if not (ROOT / name).is_file()] == []
-    settings = [*(ROOT / "config").rglob("*.yaml"), *(ROOT / "launch").rglob("*.py")]
+    settings = [*(path for path in (ROOT / "config").rglob("*") if path.is_file()), *(ROOT / "launch").rglob("*.py")]
     assert {path.relative_to(ROOT).as_posix() for path in settings} <= installed
 
 

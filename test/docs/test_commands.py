@@ -72,6 +72,12 @@ COMMANDS: dict[str, Run | str] = {
     "colcon test-result --verbose": "needs colcon",
     # docs/node.md
     "ros2 launch m3l_ros segment.launch.py --show-args": ROS,
+    # docs/consumers.md
+    "ros2 launch m3l_ros segment.launch.py camera:=realsense "
+    "params_file:=$(ros2 pkg prefix --share m3l_ros)/config/consumers/hydra.yaml": ROS,
+    ".venv/bin/m3l_label_space m3l_core/data/bundles/indoor --output hydra": (
+        "test/m3l_core/test_label_space.py runs it"
+    ),
     # docs/replay.md
     REPLAY + "--label-topic /ground_truth/labels --engine openvino --fail-under gap=0.6,none:miou=0.4": Run("openvino"),
     REPLAY + "--scenario no_depth --live": "test/m3l_ros/live_replay/test_live_replay.py runs it",
