@@ -129,7 +129,10 @@ class NodeParameters:
         self._specs = dict(PARAMETERS)
         node.add_on_set_parameters_callback(lambda parameters: self._check(parameters, labels()))
         for name, spec in PARAMETERS.items():
-            node.declare_parameter(name, spec.default, spec.descriptor())
+            if (
+                node.declare_parameter(name, spec.default, spec.descriptor()).value is None
+            ):  # of an empty list in a file
+                node.set_parameters([Parameter(name, value=spec.default)])
 
     def declare_sensors(self, modalities: Sequence[Modality]) -> None:
         """Let there be the parameters of these sensors, and none of others but color and depth.
@@ -169,7 +172,7 @@ class NodeParameters:
             name, value = parameter.name, parameter.value
             reason = _refusal(self._specs.get(name), name, value, labels)
             if not reason and name == "classes_of_interest" and self.class_names:
-                reason = unknown_classes(value or (), self.class_names)
+                reason = unknown_classes(value, self.class_names)
             if reason:
                 return SetParametersResult(successful=False, reason=f"{name}: {reason}")
         return SetParametersResult(successful=True)
@@ -222,6 +225,6 @@ def output_settings(node: Node) -> OutputSettings:
         output_size=value(node, "output_size"),
         min_confidence=value(node, "min_confidence"),
         unlabelled_value=value(node, "unlabelled_value"),
-        classes_of_interest=tuple(value(node, "classes_of_interest") or ()),  # rclpy makes None of an empty list
+        classes_of_interest=tuple(value(node, "classes_of_interest")),
         overlay_opacity=value(node, "overlay_opacity"),
     )

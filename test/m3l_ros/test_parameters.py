@@ -151,6 +151,14 @@ def test_a_structural_value_is_refused_while_it_would_do_nothing(driver: Driver,
     assert driver.change_state("cleanup")
 
 
+def test_an_empty_list_in_a_file_is_none_at_all(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("/**: {ros__parameters: {classes_of_interest: []}}\n")
+    cli_args = ["--ros-args", "--params-file", str(tmp_path / "mine.yaml")]
+    with Rig(tiny_bundle, cli_args=cli_args, active=False) as rig:
+        assert get_parameter(rig.driver, "classes_of_interest") == [""]
+        assert rig.driver.change_state("configure")
+
+
 def test_the_file_and_the_descriptions_say_which_are_structural() -> None:
     structural: dict[str, bool] = {}
     heading = comment = ""
