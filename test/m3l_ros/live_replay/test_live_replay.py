@@ -184,14 +184,14 @@ def test_a_node_that_dies_is_told_with_its_log(
 
 @pytest.mark.needs("torch")
 def test_a_node_that_cannot_label_says_why(played: Callable[..., Ended], domain: int, tmp_path: Path) -> None:
-    from m3l_core.modalities import ColorModality
+    from m3l_core.modalities import ColorModality, IntensityModality
 
-    bundle = write_bundle(tmp_path / "color_only", (ColorModality(),))
+    bundle = write_bundle(tmp_path / "infrared", (ColorModality(), IntensityModality(name="near-infrared")))
     options = ("--bundle", bundle, "--engine", "torch", "--domain", domain, "--scenario", "none")
     ended = played(record(tmp_path / "hall", 3), *options)
     assert ended.status == 1
     assert "the node cannot configure: " in ended.error
-    assert "is for color; this node has color, depth" in ended.error
+    assert "the bundle calls a modality 'near-infrared', which cannot be a topic of the node" in ended.error
 
 
 def test_where_no_node_runs_there_is_none_to_attach_to(
