@@ -73,8 +73,8 @@ class FrameSynchronizerFilter(SimpleFilter):
         self._polling.start(self.synchronizer, self.synchronizer.poll)
         # message_filters offers no way to disconnect, so each input is given what destroy() can empty.
         self._receiver = [self._receive]
-        for source, name in zip(inputs, modalities, strict=True):
-            source.registerCallback(_forward, self._receiver, name)
+        for source, modality in zip(inputs, modalities, strict=True):
+            source.registerCallback(_forward, self._receiver, modality)
 
     @property
     def missing(self) -> Mapping[str, str]:
