@@ -16,7 +16,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["m3l_core", "m3l_core.*", "m3l_ros", "m3l_ros.*"]),
     # The shipped model and the sample recording: found by importlib.resources however this is installed.
-    package_data={"m3l_core": ["data/bundles/*/*", "data/bundles/*/*/*", "data/recordings/*/*"]},
+    package_data={"m3l_core": ["data/bundles/*/*", "data/bundles/*/*/*", "data/recordings/*/*", "annotation/*.sh"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

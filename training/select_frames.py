@@ -13,11 +13,12 @@ default.
 
 With a bundle its labels are handed out too, to be corrected. The output folder, here to_label, has images/, and for
 CVAT: a task with the labels of cvat/labels.json (Raw), then import cvat/segmentation_mask.zip (Segmentation mask 1.1);
-Label Studio: a project with label_studio/config.xml and the images, see below, then import label_studio/tasks.json;
-other tools: coco.json (COCO 1.0) or masks/ (png with a palette).
+Label Studio: label_studio/start.sh, which starts it without telemetry and makes the project, its storage and its tasks;
+other tools: coco.json (COCO 1.0; to datumaro give the folder) or masks/ (png with a palette).
 What comes back goes to training/import_labels.py, with the selection.json of the folder.
 
-Label Studio serves the images where it was started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+A Label Studio that runs already takes a project with label_studio/config.xml, then label_studio/tasks.json. It serves
+the images if it was started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
 LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/absolute/to_label, and the project has /absolute/to_label/images as a storage:
 Settings > Cloud Storage > Add Source Storage > Local files, without a sync. Else have a web server serve images/, and
 name it by --image-url.

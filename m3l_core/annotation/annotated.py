@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,12 @@ from m3l_core.pictures import MOST_PIXELS
 
 Region = tuple[str, NDArray[np.bool_]]
 """Name of a class, (H, W) where it was drawn."""
+Drawing = Callable[[], NDArray[np.uint8]]
+"""Gives (H, W) class ids, 255 where nothing was drawn, or raises a DatasetError with a line for each mistake."""
+State = Literal["labelled", "draft", "empty", "skipped"]
+"""Of a frame: something was submitted; it was only saved; nothing was drawn; the annotator passed it over."""
 _Item = TypeVar("_Item")
+_MOST_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,21 @@ class AnnotatedImage:
     """What the tool calls the image: a file name, with folders or without."""
     size: tuple[int, int]
     """(H, W) that the export says it has."""
-    draw: Callable[[], NDArray[np.uint8]]
-    """(H, W) class ids, 255 where nothing was drawn; raises a DatasetError with a line for each thing that is wrong."""
+    draw: Drawing
     origin: str
     """Where it was read, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one annotator made of one frame."""
+
+    name: str
+    """What the tool calls the image."""
+    state: State
+    annotator: str = ""
+    date: str = ""
+    """As the tool writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,16 @@ class Annotations:
     """What the annotators could choose from; None where the format does not tell."""
     images: Iterator[AnnotatedImage | DatasetError]
     """In the place of an image that cannot be read stands why."""
+    work: tuple[Work, ...] | None = None
+    """Who did what; None where the format does not tell."""
+
+
+def listed(problems: Sequence[str]) -> str:
+    """In one list, a line each."""
+    lines = [*problems[:_MOST_LISTED]]
+    if len(problems) > _MOST_LISTED:
+        lines.append(f"and {len(problems) - _MOST_LISTED} more")
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def read_each(

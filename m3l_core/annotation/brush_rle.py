@@ -3,7 +3,8 @@
 The format, as https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack describes it, bit by bit: 32 bits
 number of words; 5 bits word size less 1; four times 4 bits, the sizes of counts less 1; then chunks of 1 bit (1 = a
 word that repeats, 0 = words one by one), 2 bits which of the four sizes, the count less 1, and the word or words. Label
-Studio packs an image of 8-bit words, four a pixel, row by row; the region is where the fourth (alpha) is not 0.
+Studio packs an image of 8-bit words, four a pixel, row by row. The fourth is alpha: a stroke's rim is fainter than its
+middle, and what was erased is not always 0, so the region is where at least half of a pixel is covered.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 _WORD = 8
 _COUNT_BITS = (3, 4, 8, 16)
 _CHANNELS = 4
+_COVERED = 128
 _PADDED = 32
 """Some versions of Label Studio take only a multiple of four bytes; what is after the last word is not read."""
 
@@ -60,7 +62,7 @@ def decode_brush(packed: Sequence[int], size: tuple[int, int]) -> NDArray[np.boo
         words[filled : filled + length] = bits.read(_WORD) if repeats else bits.read_bytes(length)
         filled += length
     alpha = words.reshape(*size, _CHANNELS)[..., 3]
-    return alpha > 0
+    return alpha >= _COVERED
 
 
 class _Bits:

@@ -6,8 +6,9 @@ Written with run lengths, which lose nothing: one region for each class of a fra
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
-from m3l_core.annotation.export_files import ExportFiles
+from m3l_core.annotation.export_files import ExportFiles, gather
 from m3l_core.datasets.coco_masks import draw_segmentation, mask_runs
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
 from m3l_core.validation import checked
+
+_OTHER_TASKS = ("panoptic_", "stuff_", "image_info_", "captions_", "labels_", "person_keypoints_")
+"""How the names of documents begin that are of another task than instances."""
 
 
 class _Category(BaseModel):
@@ -91,7 +95,7 @@ def read_coco(files: ExportFiles, labels: LabelSet) -> Annotations | None:
         None if there is no such document in the export.
 
     Raises:
-        DatasetError: a document lacks something or contradicts itself.
+        DatasetError: with a line for each thing that a document lacks, or in which it contradicts itself.
     """
     found = {
         name: content
@@ -100,29 +104,38 @@ def read_coco(files: ExportFiles, labels: LabelSet) -> Annotations | None:
     }
     if not found:
         return None
-    documents = {name: _checked(files.place(name), content) for name, content in found.items()}
+    documents = gather(_of_instances(found), lambda name: _checked(files.place(name), found[name]))
     classes = {category.name: None for document in documents.values() for category in document.categories}
     images = read_each(documents.items(), lambda found: _images(files.place(found[0]), found[1], labels))
     return Annotations("COCO", tuple(classes), images)
+
+
+def _of_instances(names: Collection[str]) -> list[str]:
+    """Without the documents of COCO's other tasks, which datumaro writes beside those of the instances."""
+    tasks = {name: PurePosixPath(name).name for name in names}
+    if not any(task.startswith("instances_") for task in tasks.values()):
+        return list(names)
+    return [name for name, task in tasks.items() if not task.startswith(_OTHER_TASKS)]
 
 
 def _checked(origin: str, content: dict[str, Any]) -> _Document:
     try:
         document = checked(_Document, content)
     except ValueError as error:
-        raise DatasetError(f"{origin} is not a COCO document: {error}") from error
+        raise DatasetError(f"{origin} is not a COCO document of instances: {error}") from error
+    problems: list[str] = []
     for kind, entries in (("image", document.images), ("category", document.categories)):
         numbers = Counter(entry.id for entry in entries)
-        if twice := [number for number, count in numbers.items() if count > 1]:
-            raise DatasetError(f"{origin}: the {kind} id {twice[0]} is there twice")
+        problems += [f"{origin}: the {kind} id {number} is there twice" for number in numbers if numbers[number] > 1]
     images, categories = ({entry.id for entry in entries} for entries in (document.images, document.categories))
-    if strays := [
+    problems += [
         f"{origin}: annotation {annotation.id} is of image {annotation.image_id} and category "
         f"{annotation.category_id}, which are not both listed"
         for annotation in document.annotations
         if annotation.image_id not in images or annotation.category_id not in categories
-    ]:
-        raise DatasetError("\n".join(strays))
+    ]
+    if problems:
+        raise DatasetError("\n".join(problems))
     return document
 
 

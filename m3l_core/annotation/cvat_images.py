@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.annotation.annotated import AnnotatedImage, Annotations, Region, paint, read_each
-from m3l_core.annotation.export_files import ExportFiles
+from m3l_core.annotation.export_files import ExportFiles, gather
 from m3l_core.datasets.coco_masks import draw_segmentation
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
@@ -29,14 +29,14 @@ def read_cvat_images(files: ExportFiles, labels: LabelSet) -> Annotations | None
         None if there is no XML document in the export.
 
     Raises:
-        DatasetError: a document is not CVAT's, or is of a video.
+        DatasetError: with a line for each document that is not CVAT's, or is of a video.
     """
     names = files.ending_with(".xml")
     if not names:
         return None
-    roots = {files.place(name): _parse(files.read(name), files.place(name)) for name in names}
+    roots = gather(names, lambda name: _parse(files.read(name), files.place(name)))
     classes = {entry.text or "": None for root in roots.values() for entry in root.findall("meta//labels/label/name")}
-    found = ((image, place) for place, root in roots.items() for image in root.iter("image"))
+    found = ((image, files.place(name)) for name, root in roots.items() for image in root.iter("image"))
     return Annotations("CVAT for images", tuple(classes) or None, read_each(found, lambda each: _image(*each, labels)))
 
 

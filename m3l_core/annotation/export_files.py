@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from m3l_core.errors import DatasetError
 
+_Content = TypeVar("_Content")
 _MOST_BYTES = 1 << 28
 """Of a file, unpacked: a small archive can hold any number of zeros."""
 
@@ -62,10 +63,10 @@ class ExportFiles:
         """Name -> content of every JSON file.
 
         Raises:
-            DatasetError: one is not JSON.
+            DatasetError: with a line for each that is not JSON.
         """
         if self._documents is None:
-            self._documents = {name: self._parse(name) for name in self.ending_with(".json")}
+            self._documents = gather(self.ending_with(".json"), self._parse)
         return self._documents
 
     def place(self, name: str) -> str:
@@ -77,6 +78,24 @@ class ExportFiles:
             return json.loads(self.read(name))
         except (ValueError, RecursionError) as error:
             raise DatasetError(f"{self.place(name)} is not JSON: {error}") from error
+
+
+def gather(names: Iterable[str], read: Callable[[str], _Content]) -> dict[str, _Content]:
+    """Name -> what ``read`` makes of it.
+
+    Raises:
+        DatasetError: with a line for each that cannot be read.
+    """
+    found: dict[str, _Content] = {}
+    problems: list[str] = []
+    for name in names:
+        try:
+            found[name] = read(name)
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems:
+        raise DatasetError("\n".join(problems))
+    return found
 
 
 @contextmanager

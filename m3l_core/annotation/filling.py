@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.annotation.annotated import AnnotatedImage, Annotations
+from m3l_core.annotation.annotated import AnnotatedImage, Annotations, listed
 from m3l_core.annotation.frame_list import enter_labels, root_of
 from m3l_core.annotation.frame_names import FrameFinder, picture
 from m3l_core.datasets.folder import ANYWHERE, Sample, read_image
@@ -24,8 +24,6 @@ from m3l_core.errors import DatasetError
 from m3l_core.files import lies_below, replacing_file, sole_user
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.pictures import picture_bytes, size_of_picture
-
-_MOST_TOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +81,15 @@ class LabelChecker:
         self._empty = 0
 
     def add(self, origin: Path, annotations: Annotations) -> int:
-        """Check an export; returns how many frames it has.
-
-        Raises:
-            DatasetError: it cannot be read, or its annotators lacked a class. What is wrong with single frames is told
-                by ``finish``.
-        """
+        """Check an export; returns how many frames it has. What is wrong is told by ``finish``."""
         missing = [name for name in self._labels.names if name not in (annotations.classes or self._labels.names)]
         if missing and not self._some_classes:
-            raise DatasetError(
-                f"{origin} knows {', '.join(annotations.classes or ())}, but not {', '.join(missing)}: whoever "
-                "labelled could not choose these. Add them in the labelling tool and look again, or allow it by "
-                "--some-classes"
+            self.refuse(
+                DatasetError(
+                    f"{origin} knows {', '.join(annotations.classes or ())}, but not {', '.join(missing)}: whoever "
+                    "labelled could not choose these. Add them in the labelling tool and look again, or allow it by "
+                    "--some-classes"
+                )
             )
         count = 0
         for image in annotations.images:
@@ -118,11 +113,7 @@ class LabelChecker:
             DatasetError: something is wrong with at least one frame, or there is none.
         """
         if self._problems:
-            told = self._problems[:_MOST_TOLD]
-            more = [f"and {len(self._problems) - len(told)} more"] if len(self._problems) > len(told) else []
-            raise DatasetError(
-                "nothing is written, since these annotations cannot be used:\n  " + "\n  ".join([*told, *more])
-            )
+            raise DatasetError(f"nothing is written, since these annotations cannot be used:{listed(self._problems)}")
         if not self._found:
             raise DatasetError(f"no frame is labelled; {self._empty} are there without a labelled pixel")
         labels = [self._found[place][1] for place in sorted(self._found)]

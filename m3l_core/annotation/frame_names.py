@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import DatasetError
 
-_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
-"""Label Studio puts one before the name of every file that is uploaded."""
+_HASH_PREFIX = re.compile(r"[0-9a-f]{8}(-|__)")
+"""Label Studio puts one before the name of a file: with a line where it was uploaded, with two below where images are
+exported with their labels."""
 
 
 def picture(sample: Sample) -> Path:
@@ -75,7 +76,7 @@ class FrameFinder:
         found: set[int] = set()
         for begin in range(len(parts)):
             found = found or self._places.get("/".join(parts[begin:]), set())
-        if not found and parts and (prefix := _UPLOAD_PREFIX.match(parts[-1])):
+        if not found and parts and (prefix := _HASH_PREFIX.match(parts[-1])):
             found = self._places.get(parts[-1][prefix.end() :], set())
         if len(found) != 1:
             known = f"is of {len(found)} frames" if found else "is of no frame"

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from m3l_core.annotation.annotated import listed
 from m3l_core.annotation.frame_list import file_hash, relative_name, root_of, stamps
 from m3l_core.annotation.frame_names import frame_names, picture
 from m3l_core.annotation.selection import Choice
@@ -91,15 +92,19 @@ def places_of(selection: Selection, samples: Sequence[Sample], data: Path) -> di
     """Name of each selected frame -> its place among the samples.
 
     Raises:
-        DatasetError: a frame is not among them, or its image is another one than was handed out.
+        DatasetError: frames are not among them, or their images are others than were handed out; all are told.
     """
     places = {picture(sample): place for place, sample in enumerate(samples)}
     found: dict[str, int] = {}
+    problems: list[str] = []
     for frame in selection.frames:
         file = root_of(data) / frame.picture
         if file not in places:
-            raise DatasetError(f"{data} has no frame with {frame.picture}, which was selected as {frame.name}")
-        if file_hash(file) != frame.sha256:
-            raise DatasetError(f"{file} is another image than was selected as {frame.name}: its labels are not for it")
-        found[frame.name] = places[file]
+            problems.append(f"{data} has no frame with {frame.picture}, which was selected as {frame.name}")
+        elif file_hash(file) != frame.sha256:
+            problems.append(f"{file} is another image than was selected as {frame.name}: its labels are not for it")
+        else:
+            found[frame.name] = places[file]
+    if problems:
+        raise DatasetError(f"the selection is not of these frames:{listed(problems)}")
     return found

@@ -1,9 +1,11 @@
 """Chosen frames as a folder that people label from.
 
-    selection.json   images/NAME.jpg   masks/NAME.png   coco.json
-    cvat/labels.json   cvat/segmentation_mask.zip   label_studio/tasks.json   label_studio/config.xml
+    selection.json   images/NAME.jpg   masks/NAME.png   coco.json   annotations/instances_default.json
+    cvat/labels.json   cvat/segmentation_mask.zip
+    label_studio/start.sh   label_studio/tasks.json   label_studio/config.xml
 
-Without a model there are no masks, no coco.json, no segmentation_mask.zip, and tasks without predictions.
+Without a model there are no masks, no COCO documents, no segmentation_mask.zip, and tasks without predictions. The two
+COCO documents are the same; datumaro finds the images only beside a folder ``annotations``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +108,15 @@ def _write(
                 (folder / MASKS / f"{frame.name}.png").write_bytes(encode_mask(ids, labels))
             advance()
     if labels_of:
-        (folder / "coco.json").write_text(json.dumps(coco.document), encoding="utf-8")
+        for document in ("coco.json", "annotations/instances_default.json"):
+            (folder / document).parent.mkdir(exist_ok=True)
+            (folder / document).write_text(json.dumps(coco.document), encoding="utf-8")
     (folder / "cvat/labels.json").write_text(label_constructor(labels), encoding="utf-8")
     (folder / "label_studio/tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
     (folder / "label_studio/config.xml").write_text(labeling_config(labels), encoding="utf-8")
+    start = folder / "label_studio/start.sh"
+    start.write_bytes(files("m3l_core.annotation").joinpath(start.name).read_bytes())
+    start.chmod(0o755)
     (folder / SELECTION_FILE).write_text(selection.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -141,6 +141,14 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "training/import_labels.py DATA EXPORT... --selection to_label": Run(
         "openvino", replace={"EXPORT...": "to_label/masks"}
     ),
+    "to_label/label_studio/start.sh": "needs Label Studio; test/training/test_label_studio_round.py runs it",
+    PYTHON + "training/import_labels.py DATA labels.json --selection to_label --status": (
+        "needs Label Studio; test/training/test_label_studio_round.py runs it"
+    ),
+    PYTHON + "training/extract_bag.py BAG... --output DATA --label /sam3/label_mask --nothing 0 --class-map sam3.yaml "
+    '--teacher "SAM 3" --teacher-licence "SAM License"': (
+        "needs a recording of that model; test/training/test_extract_bag.py runs it on a drawn one"
+    ),
     PYTHON + "training/index_folder.py DATA": Run("openvino"),
     PYTHON + "training/check_dataset.py DATA/train.json --labels DATA/labels.yaml --output runs/check": Run("openvino"),
     TRAIN + "paper_supervised.yaml training/recipes/small_machine.yaml DATA/labels.yaml --data DATA "

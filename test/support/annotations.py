@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -45,6 +45,20 @@ def read_all(path: Path, labels: LabelSet = LABELS) -> dict[str, Mask]:
     found = {name.rpartition(".")[0] or name: ids for name, _, ids in drawn}
     assert len(found) == len(images)
     return found
+
+
+def polygon_pixels(corners: Sequence[tuple[float, float]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W): the centres of which pixels lie inside, each found by the corners' edges to its left."""
+    inside = np.zeros(size, np.bool_)
+    for row, column in np.ndindex(size):
+        x, y = column + 0.5, row + 0.5
+        crossed = [
+            (x1, y1, x2, y2)
+            for (x1, y1), (x2, y2) in zip(corners, [*corners[1:], corners[0]], strict=True)
+            if (y1 > y) != (y2 > y)
+        ]
+        inside[row, column] = sum(x1 + (y - y1) * (x2 - x1) / (y2 - y1) <= x for x1, y1, x2, y2 in crossed) % 2
+    return inside
 
 
 def write_files(folder: Path, files: Mapping[str, bytes | str]) -> Path:

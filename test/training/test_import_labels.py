@@ -16,7 +16,9 @@ import yaml
 from support.python_path import python_path
 from support.rooms import RECIPE, SIZE, draw_room, write_images, write_rooms
 
+from m3l_core.annotation.label_studio import task
 from m3l_core.datasets.folder import read_index, read_sample
+from m3l_core.labels import LabelSet
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -142,3 +144,29 @@ def test_mistakes_leave_everything_as_it_was(run: Run, index: Path, tmp_path: Pa
         assert reason in done.stderr
         assert index.read_text() == before
         assert not list((index.parent / "label").glob("train_*"))
+
+
+def test_the_status_of_the_selected_frames_and_those_without_a_label(run: Run, index: Path, tmp_path: Path) -> None:
+    done = run("select_frames", index, "--budget", 4, "--output", "out")
+    assert done.returncode == 0, done.stderr
+    names = [frame["name"] for frame in json.loads((tmp_path / "out/selection.json").read_text())["frames"]]
+    labels = LabelSet.model_validate(RECIPE["labels"])
+    tasks = [task(name, "x.jpg", half_a_chair(), labels) for name in names]
+    results = [each.pop("predictions")[0]["result"] for each in tasks]
+    drawn = {"id": 1, "completed_by": 4, "created_at": "2026-11-02T10:00:00Z", "result": results[0]}
+    other = drawn | {"id": 2, "completed_by": 7, "created_at": "2026-11-03T11:00:00Z"}
+    for each, found in zip(tasks, ([drawn, other], [drawn | {"was_cancelled": True}], [], []), strict=True):
+        each["annotations"] = found
+    (tmp_path / "labels.json").write_text(json.dumps(tasks))
+    arguments = (index, "labels.json", "--selection", "out")
+    done = run("import_labels", *arguments, "--status")
+    assert done.returncode == 0, done.stderr
+    assert "4 selected: 1 labelled, 1 skipped, 2 untouched\n" in done.stdout
+    assert [row for row in rows(done.stdout) if row[0] == names[0]] == [
+        [names[0], "labelled", "4", "2026-11-02 10:00:00"],
+        [names[0], "labelled", "7", "2026-11-03 11:00:00"],
+    ]
+    assert ["4", "1", "0", "0", "1"] in rows(done.stdout)
+    done = run("import_labels", *arguments, "--annotator", "7")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"3 of the 4 selected have no label: {', '.join(names[1:])}\n")

@@ -49,9 +49,10 @@ def test_bits_by_hand() -> None:
     assert decode_brush(packed(f"{8:032b}{HEADER}{words}{run}"), (1, 2)).tolist() == [[True, False]]
 
 
-def test_a_faint_edge_belongs_to_the_region() -> None:
-    words = "0" + "00" + f"{3:03b}" + f"{0:08b}{0:08b}{0:08b}{7:08b}"
-    assert decode_brush(packed(f"{4:032b}{HEADER}{words}"), (1, 1)).tolist() == [[True]]
+@pytest.mark.parametrize(("alpha", "inside"), [(1, False), (127, False), (128, True), (255, True)])
+def test_a_pixel_that_is_half_covered_belongs_to_the_region(alpha: int, inside: bool) -> None:
+    words = "0" + "00" + f"{3:03b}" + f"{0:08b}{0:08b}{0:08b}{alpha:08b}"
+    assert decode_brush(packed(f"{4:032b}{HEADER}{words}"), (1, 1)).tolist() == [[inside]]
 
 
 @given(st.lists(st.integers(0, 255), max_size=30))

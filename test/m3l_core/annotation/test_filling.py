@@ -132,8 +132,8 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_written(index: Path) -
     assert "yard__8.png is of no frame" in told[2]
     assert f"is of {SIZE[0]}x{SIZE[1]} pixels" in told[3] and f"of {SIZE[1]}x{SIZE[0]}" in told[3]
     assert index.read_text() == before
-    many = [(f"none_{number}.png", mask()) for number in range(30)]
-    with pytest.raises(DatasetError, match="and 20 more"):
+    many = [(f"none_{number}.png", mask()) for number in range(130)]
+    with pytest.raises(DatasetError, match="and 30 more"):
         check(index, *many)
 
 

@@ -33,6 +33,7 @@ TEXT = st.text(min_size=1, max_size=8).filter(lambda text: "/" not in text and "
         ("images/hall__2.jpg", 1),
         ("hall__2", 1),
         ("a1b2c3d4-yard__2.jpg", 2),
+        ("images/a1b2c3d4__yard__2.jpg", 2),
         ("/data/upload/7/a1b2c3d4-yard__2.jpg", 2),
         ("yard__3_5.png", 3),
         ("yard/color/3.5.png", 3),
@@ -45,7 +46,9 @@ def test_names_of_files_tell_the_frame(file: str, place: int) -> None:
     assert FrameFinder.of_index(SAMPLES, DATA).find(file) == place
 
 
-@pytest.mark.parametrize("file", ["2.png", "color/2.png", "xhall__2.png", "hall__22.png", "a1b2c3-yard__2.jpg", ""])
+@pytest.mark.parametrize(
+    "file", ["2.png", "color/2.png", "xhall__2.png", "hall__22.png", "a1b2c3-yard__2.jpg", "a1b2c3__yard__2.jpg", ""]
+)
 def test_any_other_file_is_refused(file: str) -> None:
     with pytest.raises(DatasetError, match="is of no frame: expected RECORDING__STEM, or the path"):
         FrameFinder.of_index(SAMPLES, DATA).find(file)

@@ -72,7 +72,13 @@ def test_every_tool_gets_the_same_labels(rooms: list[Sample], tmp_path: Path) ->
         assert prediction["model_version"] == "tiny 0123"
         each["annotations"] = [prediction]
     (tmp_path / "submitted.json").write_text(json.dumps(tasks))
-    for export in ("out/masks", "out/coco.json", "out/cvat/segmentation_mask.zip", "submitted.json"):
+    for export in (
+        "out/masks",
+        "out/coco.json",
+        "out/annotations/instances_default.json",
+        "out/cvat/segmentation_mask.zip",
+        "submitted.json",
+    ):
         found = read_all(tmp_path / export)
         assert set(found) == {frame.name for frame in selection.frames}
         for frame, sample in zip(selection.frames, rooms, strict=True):
@@ -119,10 +125,11 @@ def test_tools_know_the_classes_and_their_colors(rooms: list[Sample], tmp_path: 
     assert [entry["name"] for entry in raw] == list(LABELS.names)
     assert raw[1] == {"name": "wall", "color": "#090807", "attributes": []}
     config = ElementTree.parse(tmp_path / "out/label_studio/config.xml").getroot()
-    brushes = config.find("BrushLabels")
-    assert brushes is not None and brushes.get("toName") == "image"
-    assert [label.get("value") for label in brushes] == list(LABELS.names)
-    assert [label.get("background") for label in brushes] == [entry["color"] for entry in raw]
+    for tag in ("BrushLabels", "PolygonLabels"):
+        control = config.find(tag)
+        assert control is not None and control.get("toName") == "image"
+        assert [label.get("value") for label in control] == list(LABELS.names)
+        assert [label.get("background") for label in control] == [entry["color"] for entry in raw]
     listed = unzip(tmp_path / "out/cvat/segmentation_mask.zip")["labelmap.txt"].decode().splitlines()
     assert listed[:3] == ["# label:color_rgb:parts:actions", "background:0,0,0::", "floor:0,128,0::"]
 

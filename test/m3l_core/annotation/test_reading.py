@@ -207,9 +207,12 @@ BROKEN: dict[str, tuple[dict[str, bytes | str], str]] = {
     "a rectangle": (tasks({"type": "rectanglelabels"}), "region of type rectanglelabels, expected brushlabels"),
     "a rotated image": (tasks(brush(WHOLE, image_rotation=90)), "of a rotated one"),
     "two sizes": (tasks(brush(WHOLE), brush(WHOLE[:1])), "images of different sizes"),
-    "broken run lengths": (tasks(brush(WHOLE, original_width=9)), "run lengths of wall: they are of 16 words"),
+    "broken run lengths": (tasks(brush(WHOLE, original_width=9)), "a region of wall: they are of 16 words"),
     "a region without a class": (tasks(brush(WHOLE) | {"value": {"format": "rle", "rle": []}}), "one class, it has []"),
-    "a region without a size": (tasks(brush(WHOLE, original_width=0)), "a brushed region cannot be understood"),
+    "a region without a size": (
+        tasks(brush(WHOLE, original_width=0)),
+        "a region of type brushlabels cannot be understood: original_width: ",
+    ),
     "a task without an image": (
         tasks(brush(WHOLE), data={"text": "x"}),
         "names its image neither in 'frame' nor in 'image', it has text",
