@@ -22,6 +22,11 @@ fi
 python="$(dirname "$(readlink -f "$program")")/python"
 [[ -x $python ]] || python=python3
 
+if (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then
+    echo "start.sh: port $PORT is taken: end what listens there, or set PORT to another" >&2
+    exit 1
+fi
+
 export LABEL_STUDIO_COLLECT_ANALYTICS=false LABEL_STUDIO_LATEST_VERSION_CHECK=false
 export LABEL_STUDIO_SENTRY_DSN='' LABEL_STUDIO_FRONTEND_SENTRY_DSN='' SENTRY_DSN='' FRONTEND_SENTRY_DSN=''
 export LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=$package
@@ -87,7 +92,7 @@ while not is_up():
     try:
         os.kill(server, 0)
     except ProcessLookupError:
-        sys.exit(f"start.sh: Label Studio has ended, see {here}/data/server.log; is port {os.environ['PORT']} taken?")
+        sys.exit(f"start.sh: Label Studio has ended, see {here}/data/server.log")
     if time.monotonic() > until:
         sys.exit(f"start.sh: Label Studio is not up after {LONGEST_START_S} s, see {here}/data/server.log")
     time.sleep(1)
@@ -98,9 +103,12 @@ project = next((each["id"] for each in projects if each["title"] == title), None
 if project is None:
     with open(f"{here}/config.xml", encoding="utf-8") as file:
         project = call("POST", "/api/projects", {"title": title, "label_config": file.read()})["id"]
-if not call("GET", f"/api/storages/localfiles?project={project}"):
-    storage = {"project": project, "title": "images", "path": f"{package}/images", "use_blob_urls": False}
+storage = {"project": project, "title": "images", "path": f"{package}/images", "use_blob_urls": False}
+made = call("GET", f"/api/storages/localfiles?project={project}")
+if not made:
     call("POST", "/api/storages/localfiles", storage)
+elif made[0]["path"] != storage["path"]:  # the package has moved
+    call("PATCH", f"/api/storages/localfiles/{made[0]['id']}", storage)
 if not call("GET", f"/api/projects/{project}")["task_number"]:
     with open(f"{here}/tasks.json", encoding="utf-8") as file:
         call("POST", f"/api/projects/{project}/import", json.load(file))

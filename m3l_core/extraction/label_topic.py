@@ -50,9 +50,9 @@ class LabelSource:
 
     def described(self) -> dict[str, Any]:
         """What makes the labels what they are, in words that a file can hold."""
-        class_map = None if self.class_map is None else dict(self.class_map)
-        classes = None if self.classes is None else list(self.classes)
-        return {"topic": self.topic, "classes": classes, "class_map": class_map, "nothing": list(self.nothing)}
+        told = {"topic": self.topic, "info_topic": self.info_topic, "nothing": list(self.nothing)}
+        class_map = None if self.class_map is None else [list(pair) for pair in self.class_map.items()]
+        return told | {"classes": None if self.classes is None else list(self.classes), "class_map": class_map}
 
 
 class LabelIds:
