@@ -4,9 +4,9 @@
 #     pip install label-studio          # in an environment of its own, and activate it
 #     label_studio/start.sh             # then open the address that it prints; Ctrl-C ends it, the same command goes on
 #
-# All that is labelled lies in label_studio/data. Nothing is told to anybody: no analytics, no error reports, no look
-# for newer versions. PORT (8080) and INTERNAL_HOST (127.0.0.1; 0.0.0.0 lets other machines in) may be set,
-# LABEL_STUDIO names another command than label-studio.
+# All that is labelled lies in label_studio/data. There is no telemetry: no analytics, no error reports, no look for
+# newer versions (tips on its pages come from GitHub, where that is reached). PORT (8080) and INTERNAL_HOST (127.0.0.1;
+# 0.0.0.0 lets other machines in) may be set, LABEL_STUDIO names another command than label-studio.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -217,6 +217,7 @@ def test_every_other_export_is_refused_by_its_name(server: Server, kind: str) ->
 
 
 def test_the_page_tells_nobody(server: Server) -> None:
-    page = server.call("GET", "/projects/1/data").decode()
-    assert "collect_analytics: false" in page
-    assert "sentry-cdn" not in page
+    """As told to a browser that comes to log in, by whose word its pages go."""
+    page = server.call("GET", "/user/login/").decode()
+    assert "collect_analytics = false" in page
+    assert "sentry" not in page
