@@ -52,6 +52,16 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def axe(pytestconfig: pytest.Config) -> Path:
+    """The script that looks for what keeps readers out of a page."""
+    from support.browser import axe_core
+
+    cache = pytestconfig.cache
+    assert cache is not None
+    return axe_core(cache.mkdir("axe"))
+
+
+@pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its graph for the other engines; for reading only."""
     require_modules("torch", "onnx", "onnxscript", "onnxruntime")

@@ -12,8 +12,8 @@ from html import escape
 
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 24, 10, 40
-_BAR, _BAR_GAP, _ROW_GAP = 9, 1, 9
-_CHARACTER = 7.2
+_BAR, _BAR_GAP, _ROW_GAP = 11, 1, 9
+_CHARACTER = 7.4
 """Width of a letter, roughly."""
 _LONGEST = 32
 """Letters of a name beside its bars."""
@@ -97,7 +97,7 @@ def line_chart(lines: Sequence[Line], x_label: str, *, marks: bool = False, divi
                     f'<circle class="c{number % 8}" cx="{x + _LEFT}" cy="{y + _TOP}" r="3">'
                     f"<title>{told}</title></circle>"
                 )
-    return svg(_HEIGHT, parts)
+    return svg(_HEIGHT, parts, f"{', '.join(line.name for line in lines)} over {x_label}")
 
 
 def bar_chart(rows: Sequence[Bars], series: Sequence[str], *, divisions: Sequence[float] = ()) -> str:
@@ -130,12 +130,13 @@ def bar_chart(rows: Sequence[Bars], series: Sequence[str], *, divisions: Sequenc
     for division in divisions:
         x = round(left + division * width, 1)
         parts.append(f'<line class="division" x1="{x}" x2="{x}" y1="0" y2="{bottom}"/>')
-    return svg(bottom + 20, parts)
+    return svg(bottom + 20, parts, f"{', '.join(series)} of {', '.join(row.name for row in rows)}")
 
 
-def svg(height: float, parts: Sequence[str], width: float = _WIDTH) -> str:
-    """A chart that is as wide as the page lets it, in units of its own."""
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img">{"".join(parts)}</svg>'
+def svg(height: float, parts: Sequence[str], name: str, width: float = _WIDTH, css: str = "") -> str:
+    """A chart that is as wide as the page lets it, in units of its own; ``name`` is read to whoever does not see it."""
+    drawn = f'viewBox="0 0 {width:g} {height:g}" class="{css}"'
+    return f'<svg {drawn} role="img" aria-label="{escape(name)}">{"".join(parts)}</svg>'
 
 
 def ticks(high: float, count: int = 5) -> list[float]:

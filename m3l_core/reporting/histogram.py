@@ -61,4 +61,4 @@ def histogram(
             f'<rect class="bar c0" x="{_LEFT + bar * bar_width:.1f}" y="{_TOP + height - tall:.1f}" '
             f'width="{bar_width - 0.5:.1f}" height="{tall}"><title>{told}</title></rect>'
         )
-    return svg(_HEIGHT, parts, _WIDTH)
+    return svg(_HEIGHT, parts, f"{x_label} of {total} frame sets, in milliseconds", _WIDTH)

@@ -38,6 +38,11 @@ def joined(css: str, parts: Sequence[str]) -> str:
     return f'<div class="{css}">{"".join(parts)}</div>'
 
 
+def scrolling(content: str, name: str, css: str = "") -> str:
+    """What may be wider than its card: it is scrolled there, by keyboard, too; ``content`` is HTML."""
+    return f'<div class="scroll {css}" tabindex="0" role="group" aria-label="{escape(name)}">{content}</div>'
+
+
 def tiles(entries: Sequence[tuple[str, str, str]]) -> str:
     """Headline figures: what each is, its value, a note; the first stands out."""
     return joined(
@@ -66,7 +71,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], num_names: int = 
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{cells("th", heads)}</tr>{body}</table></div>'
+    return scrolling(f"<table><tr>{cells('th', heads)}</tr>{body}</table>", f"Table of {', '.join(heads)}")
 
 
 def class_legend(classes: Sequence[Mapping[str, Any]]) -> str:
@@ -81,4 +86,5 @@ def swatch(color: Sequence[int]) -> str:
 
 def yaml_text(content: Any) -> str:
     """Settings as they would stand in a file."""
-    return f"<pre>{escape(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))}</pre>"
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+    return scrolling(f"<pre>{escape(text)}</pre>", "Settings")

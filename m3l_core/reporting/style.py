@@ -15,15 +15,16 @@ p { margin: 4px 0; }
 .quiet, figcaption { color: var(--quiet); font-size: 13px; }
 .tiles, .columns { display: grid; gap: 14px; margin: 16px 0; }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); }
-.columns { grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
+.columns { grid-template-columns: repeat(auto-fit, minmax(min(100%, 550px), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; min-width: 0; }
 .tile b { display: block; font-size: 28px; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .tile { line-height: 1.35; } .first { border-color: var(--0); border-width: 2px; }
 .wide { margin: 14px 0; }
 svg { display: block; width: 100%; max-width: 780px; height: auto; }
-svg text { fill: var(--quiet); font-size: 12px; font-variant-numeric: tabular-nums; }
+svg text { fill: var(--quiet); font-size: 13px; font-variant-numeric: tabular-nums; }
 svg text.name { fill: var(--text); }
-svg text.value { font-size: 10px; }
+svg text.value { font-size: 12.5px; }
+.scroll > svg { min-width: 515px; }
 .grid { stroke: var(--rule); } .division { stroke: var(--quiet); stroke-dasharray: 3 4; }
 polyline { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; }
 .faint { stroke-width: 1; opacity: .3; }
@@ -41,8 +42,10 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td { overflow-wrap: anywhere; } th { font-weight: 600; white-space: nowrap; }
-pre { overflow-x: auto; font: 12.5px/1.5 ui-monospace, monospace; }
+pre { font: 12.5px/1.5 ui-monospace, monospace; }
 summary { cursor: pointer; font-weight: 600; } summary .quiet { font-weight: 400; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; scrollbar-width: thin; }
+.scroll td { overflow-wrap: break-word; }
+.scroll tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--card); }
 .notice { border-left: 4px solid var(--1); }
 """

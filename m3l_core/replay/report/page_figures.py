@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from m3l_core.reporting.page import table
+from m3l_core.reporting.page import scrolling, table
 
 
 class FiguresRow(NamedTuple):
@@ -42,7 +42,8 @@ def figures_table(rows: Sequence[FiguresRow]) -> str:
         + "</tr>"
     )
     body = "".join(_row(row, shown, duration) for row in rows)
-    return f'<div class="scroll"><table class="figures"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    content = f'<table class="figures"><thead>{head}</thead><tbody>{body}</tbody></table>'
+    return scrolling(content, "Figures by scenario")
 
 
 def _any_has(rows: Sequence[FiguresRow], name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from m3l_core.replay.report.page_figures import number
 from m3l_core.reporting.charts import Bars, bar_chart
-from m3l_core.reporting.page import card, class_legend, folded, joined, swatch
+from m3l_core.reporting.page import card, class_legend, folded, joined, scrolling, swatch
 
 Report = Mapping[str, Any]
 _SCORES = {
@@ -36,7 +36,7 @@ def score_bars(report: Report) -> str:
     if robust is not None:
         subsets = ", ".join(f"{subset.replace('+', ' and ')} {value:.3f}" for subset, value in robust["miou"].items())
         note = f"Dashed: MM-Robust {robust['value']:.3f}, the mean over what sensors are left: {subsets}"
-    return card(title, chart, note)
+    return card(title, scrolling(chart, title), note)
 
 
 def class_iou(report: Report) -> str:
@@ -53,7 +53,7 @@ def class_iou(report: Report) -> str:
     ]
     mean = _heat_row("mean", [scenario["figures"]["miou"] for scenario in scenarios], "mean")
     head = _heat_head([scenario["name"] for scenario in scenarios])
-    content = f'<div class="scroll"><table class="heat">{head}{"".join(rows)}{mean}</table></div>'
+    content = scrolling(f'<table class="heat">{head}{"".join(rows)}{mean}</table>', "IoU by class")
     return card("IoU by class", content, "-: neither in the ground truth nor in the labels")
 
 
@@ -110,16 +110,17 @@ def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         for column, count in enumerate(row):
             share = count / total if total else 0.0
             css = "" if column == place else ' class="wrong"'
-            shown = f'{css} style="--v:{100 * share:.0f}%">{100 * share:.0f}' if share >= _LEAST_SHOWN else ">"
+            shown = f'{css} style="--v:{share:.2f}">{100 * share:.0f}' if share >= _LEAST_SHOWN else ">"
             cells.append(f"<td{shown}</td>")
         rows.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table class="heat">{_heat_head(names)}{"".join(rows)}</table></div>'
+    content = f'<table class="heat">{_heat_head(names)}{"".join(rows)}</table>'
+    return scrolling(content, "Confusion of classes")
 
 
 def _heat_head(names: Sequence[str]) -> str:
-    return "<tr><th></th>" + "".join(f'<th class="across">{escape(name)}</th>' for name in names) + "</tr>"
+    return "<tr><td></td>" + "".join(f'<th class="across">{escape(name)}</th>' for name in names) + "</tr>"
 
 
 def _heat_row(head: str, values: Sequence[float | None], css: str = "") -> str:
-    cells = "".join(f'<td style="--v:{100 * (value or 0):.0f}%">{number(value, digits=2)}</td>' for value in values)
+    cells = "".join(f'<td style="--v:{value or 0:.2f}">{number(value, digits=2)}</td>' for value in values)
     return f'<tr class="{css}"><th>{head}</th>{cells}</tr>'

@@ -9,8 +9,11 @@ STYLE = """
 .states li::before { vertical-align: middle; } .states .stale::before { height: 7px; }
 .states .lost::before, .states .gap::before { height: 3px; width: 18px; }
 .states .gap::before { background: repeating-linear-gradient(90deg, var(--c) 0 3px, transparent 3px 5px); }
-.timeline svg { max-width: none; min-width: 760px; }
-svg text.scenario { fill: var(--text); font-weight: 600; font-size: 13px; }
+.timeline { display: flex; } .timeline svg { max-width: none; }
+.timeline svg.lanes { flex: 62 0 52px; min-width: 52px; position: sticky; left: 0; background: var(--card); }
+.timeline svg.spans { flex: 1050 0 881px; min-width: 881px; }
+.more { display: none; } @media (max-width: 1030px) { .more { display: block; text-align: right; } }
+svg text.scenario { fill: var(--text); font-weight: 600; }
 svg text.over { fill: var(--lost); stroke: var(--card); stroke-width: 7; paint-order: stroke; font-weight: 600; }
 .notice ul { margin: 4px 0; padding-left: 20px; } .failed { border-left-color: var(--lost); }
 .held { border-left-color: var(--ok); }
@@ -22,13 +25,16 @@ svg text.over { fill: var(--lost); stroke: var(--card); stroke-width: 7; paint-o
 .several { grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); } .several h3 { margin: 0; }
 h3 { font-size: 14px; } h3 .quiet { font-weight: 400; margin-left: 4px; }
 .card details { border-top: 1px solid var(--rule); padding: 7px 0; }
-.heat { font-size: 12px; width: auto; } .heat th, .heat td { border: 0; padding: 3px 2px; }
+.figures thead tr + tr > :first-child { position: static; }
+.heat { font-size: 12px; width: auto; --most: 62%; --wrong: 75%; }
+@media (prefers-color-scheme: dark) { .heat { --most: 48%; --wrong: 48%; } }
+.heat th, .heat td { border: 0; padding: 3px 2px; }
 .heat td { min-width: 30px; text-align: center; white-space: nowrap; font-variant-numeric: tabular-nums;
-  background: color-mix(in srgb, var(--0) calc(var(--v, 0%) * .62), transparent); }
-.heat .wrong { background: color-mix(in srgb, var(--1) calc(var(--v, 0%) * .8), transparent); }
+  background: color-mix(in srgb, var(--0) calc(var(--v, 0) * var(--most)), transparent); }
+.heat .wrong { background: color-mix(in srgb, var(--1) calc(var(--v, 0) * var(--wrong)), transparent); }
 .heat th.across { writing-mode: vertical-rl; transform: rotate(180deg); font-weight: 400; padding: 5px 2px; }
 .heat tr.mean > * { border-top: 1px solid var(--rule); font-weight: 600; } .heat th { font-weight: 400; }
-.heat th:first-child { padding-right: 8px; } .stack { display: grid; gap: 14px; align-content: start; min-width: 0; }
+.heat tr > :first-child { padding-right: 8px; } .stack { display: grid; gap: 14px; align-content: start; min-width: 0; }
 .frames { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 14px 18px;
   margin: 10px 0; }
 .tops { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; font-size: 12px; color: var(--quiet); }

@@ -10,10 +10,10 @@ import numpy as np
 
 from m3l_core.replay.report.page_figures import number
 from m3l_core.reporting.charts import svg, ticks
+from m3l_core.reporting.page import scrolling
 from m3l_core.streaming.modality_report import ModalityState
 
-_LEFT, _PLOT, _RIGHT = 62, 838, 204
-_WIDTH = _LEFT + _PLOT + _RIGHT
+_LEFT, _PLOT, _RIGHT = 62, 838, 212
 _LANE, _HEAD, _GAP = 16, 24, 12
 _SEVERITY = tuple(state.value for state in (ModalityState.OK, ModalityState.STALE, ModalityState.LOST))
 _TEXT_WIDTH = 40
@@ -41,7 +41,9 @@ def timeline_legend() -> str:
 def timeline(rows: Sequence[TimelineRow]) -> str:
     """The runs of one bag below each other, over the seconds since its first message."""
     longest_s = max(row.run["length_s"] for row in rows) or 1.0
-    y, parts = 0, []
+    y = 0
+    names: list[str] = []
+    parts: list[str] = []
     for row in rows:
         lanes = [*row.run["states"], "labels"]
         parts.append(
@@ -51,19 +53,24 @@ def timeline(rows: Sequence[TimelineRow]) -> str:
         y += _HEAD
         for lane in lanes:
             spans, told = _labels(row.run, longest_s) if lane == "labels" else _states(row.run, lane, longest_s)
-            parts.append(f'<text x="{_LEFT - 8}" y="{y + 10}" text-anchor="end">{escape(lane)}</text>')
-            parts.append(f'<g transform="translate({_LEFT} {y + 6})">{spans}</g>')
-            parts.append(f'<text x="{_LEFT + _PLOT + 10}" y="{y + 10}">{escape(told)}</text>')
+            names.append(f'<text x="{_LEFT - 8}" y="{y + 10}" text-anchor="end">{escape(lane)}</text>')
+            parts.append(f'<g transform="translate(0 {y + 6})">{spans}</g>')
+            parts.append(f'<text x="{_PLOT + 10}" y="{y + 10}">{escape(told)}</text>')
             y += _LANE
         y += _GAP
     axis = []
     for tick in ticks(longest_s, 10):
         if tick <= longest_s:
-            x = round(_LEFT + tick / longest_s * _PLOT, 1)
+            x = round(tick / longest_s * _PLOT, 1)
             axis.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{_HEAD}" y2="{y}"/>')
-            axis.append(f'<text x="{x}" y="{y + 14}" text-anchor="middle">{tick:g}</text>')
-    axis.append(f'<text x="{_LEFT + _PLOT + 10}" y="{y + 14}">s since the first message</text>')
-    return f'<div class="scroll timeline">{svg(y + 20, [*axis, *parts], _WIDTH)}</div>'
+            anchor = "middle" if tick else "start"  # what lies left of 0 is not seen
+            axis.append(f'<text x="{x}" y="{y + 14}" text-anchor="{anchor}">{tick:g}</text>')
+    axis.append(f'<text x="{_PLOT + 10}" y="{y + 14}">s since the first message</text>')
+    told = f"States of {', '.join(rows[0].run['states'])}, and labels, in {', '.join(row.scenario for row in rows)}"
+    # The names of the lanes stay where they are while the rest is scrolled.
+    names_left = svg(y + 20, names, "Names of the lanes", _LEFT, css="lanes")
+    drawn = svg(y + 20, [*axis, *parts], told, _PLOT + _RIGHT, css="spans")
+    return f'<p class="quiet more">scroll sideways for more →</p>{scrolling(names_left + drawn, told, "timeline")}'
 
 
 def _states(run: Mapping[str, Any], modality: str, longest_s: float) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from m3l_core.reporting.page import (
     html_page,
     joined,
     named_rows,
+    scrolling,
     table,
     tiles,
     yaml_text,
@@ -94,7 +95,7 @@ def _miou(report: Report) -> str:
     if not lines:
         return ""
     names = legend([line.name for line in lines], [f"{line.points[-1][1]:.3f}" for line in lines])
-    return card("Validation mIoU by sensors present", names + line_chart(lines, "iteration", marks=True))
+    return card("Validation mIoU by sensors present", names + _chart(line_chart(lines, "iteration", marks=True)))
 
 
 def _losses(report: Report) -> str:
@@ -114,7 +115,7 @@ def _losses(report: Report) -> str:
         ends.append(end)
     names = legend([line.name for line in lines], [f"{line.points[-1][1]:.3f}" for line in lines])
     note = "dashed: a phase of the recipe ends" if ends else ""
-    return card("Losses, smoothed", names + line_chart(lines, "iteration", divisions=ends), note)
+    return card("Losses, smoothed", names + _chart(line_chart(lines, "iteration", divisions=ends)), note)
 
 
 def _classes(report: Report) -> str:
@@ -125,7 +126,7 @@ def _classes(report: Report) -> str:
     ]
     rows.sort(key=lambda row: -(row.values[0] or 0.0))
     series = [_words(subset) for subset in subsets]
-    return card("Validation IoU by class", legend(series) + bar_chart(rows, series))
+    return card("Validation IoU by class", legend(series) + _chart(bar_chart(rows, series)))
 
 
 def _kept(report: Report) -> str:
@@ -139,7 +140,7 @@ def _kept(report: Report) -> str:
     ]
     series = [f"until iteration {each['iteration']}" for each in chosen]
     note = "Share of the pseudo labels of each class that counted, since the evaluation before"
-    return card("Pseudo labels kept", legend(series) + bar_chart(rows, series), note)
+    return card("Pseudo labels kept", legend(series) + _chart(bar_chart(rows, series)), note)
 
 
 def _pictures(report: Report, examples: Sequence[Mapping[str, Image]]) -> str:
@@ -192,6 +193,10 @@ def _sets(report: Report) -> str:
     rows = [[name, *(_text(_figure(of_set, each)) for each in names)] for name, of_set in of_sets.items()]
     note = "A class that a set does not have is left out of its mean"
     return card("Validation mIoU by data set", table(["data set", *map(_words, names)], rows), note, "wide")
+
+
+def _chart(drawn: str) -> str:
+    return scrolling(drawn, "Chart")
 
 
 def _figure(entry: Mapping[str, Any], name: str) -> float | None:

@@ -71,3 +71,10 @@ def test_the_browser_of_the_tests_sees_what_is_wrong(tmp_path: Path) -> None:
     assert seen.contrast(blank) == 0
     assert broken.natural_width == 0
     assert unfolded.width == shown.width > 500
+
+
+def test_axe_finds_what_keeps_readers_out(tmp_path: Path, axe: Path) -> None:
+    wrong = '<div style="color: #999; background: #fff">pale</div><svg role="img" width="9" height="9"></svg>'
+    (tmp_path / "page.html").write_text(html_page("wrong", ["<h1>wrong</h1>", wrong]))
+    seen = browse(tmp_path / "page.html", tmp_path, 400, 300, axe=axe)
+    assert [finding.split(": ")[1] for finding in seen.findings] == ["color-contrast", "svg-img-alt"]

@@ -79,6 +79,15 @@ def test_a_browser_shows_all_figures_and_complains_of_nothing(report: Any, tmp_p
         assert seen.contrast(figure) > 5
 
 
+@pytest.mark.parametrize(("width", "dark"), [(400, True), (1200, False)])
+def test_no_reader_is_kept_out(report: Any, tmp_path: Path, axe: Path, width: int, dark: bool) -> None:
+    write_page(tmp_path / "report.html", report)
+    seen = browse(tmp_path / "report.html", tmp_path, width, dark=dark, axe=axe)
+    assert seen.findings == []
+    assert seen.width <= width
+    assert seen.least_text >= 10
+
+
 def test_a_browser_copes_with_many_bags_and_scenarios(many: Any, tmp_path: Path) -> None:
     write_page(tmp_path / "report.html", many)
     seen = browse(tmp_path / "report.html", tmp_path)

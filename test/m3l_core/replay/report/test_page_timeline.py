@@ -36,7 +36,7 @@ def run(changes: list[list[Any]], length_s: float, gaps: tuple[tuple[float, floa
 
 def spans(drawn: str) -> list[tuple[list[tuple[str, float, float]], list[str]]]:
     """Of each lane: state, start and length of what is drawn, from left to right; then its texts."""
-    svg = ElementTree.fromstring(drawn).find("svg")
+    svg = ElementTree.fromstring(f"<main>{drawn}</main>").find("div/svg[@class='spans']")
     assert svg is not None
     lanes = []
     for group in svg.findall("g"):
@@ -63,7 +63,7 @@ def test_states_and_gaps_lie_where_they_were() -> None:
         ("labels", 0.85, 0.15),
     ]
     assert texts == ["2.50 s"]
-    words = list(ElementTree.fromstring(drawn).itertext())
+    words = list(ElementTree.fromstring(f"<main>{drawn}</main>").itertext())
     assert "<a>" in words
     assert "OK 70%, STALE 10%, LOST 20%" in words
     assert "10.0 Hz, longest gap 0.500 s" in words

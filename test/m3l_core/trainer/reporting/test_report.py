@@ -184,6 +184,13 @@ def test_a_browser_shows_all_figures_and_complains_of_nothing(trained: Trainer, 
             assert figure.natural_width == 96  # what it shows may be of one color
 
 
+def test_no_reader_is_kept_out(trained: Trainer, tmp_path: Path, axe: Path) -> None:
+    seen = browse(trained.output / "report.html", tmp_path, 400, axe=axe)
+    assert seen.findings == []
+    assert seen.width <= 400
+    assert seen.least_text >= 10
+
+
 def test_without_pseudo_labels_nothing_is_said_about_them(tmp_path: Path) -> None:
     trained = train(tmp_path, method={})
     page = Page(write_report(trained, provenance(trained)).read_text())
