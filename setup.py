@@ -67,13 +67,19 @@ setup(
         ],
         "openvino": ["openvino>=2024.6"],
         "onnxruntime": ["onnxruntime>=1.18"],
-        # On a Jetson, JetPack brings tensorrt among the system's packages.
+        # On a Jetson, JetPack brings tensorrt among the system's packages. Extras have names of one word: older pips,
+        # such as that of Python 3.11, do not find others.
         "tensorrt": ["tensorrt>=10.3", "pycuda>=2022.2", "onnx>=1.17"],
-        # For tests: reads graphs and builds engines without a GPU. Proprietary, x86_64 Linux. Extras have names of one
-        # word: older pips, such as that of Python 3.11, do not find others.
+        # The same without a compiler: NVIDIA's own wheels reach CUDA.
+        "tensorrtbindings": ["tensorrt>=10.3", "cuda-bindings>=12.8", "onnx>=1.17"],
+        # For tests: reads graphs and builds engines without a GPU, and has CUDA's functions to look at. Proprietary.
         "rtx": [
-            f"tensorrt-rtx-cu13-{part}==1.7.1.116; sys_platform == 'linux' and platform_machine == 'x86_64'"
-            for part in ("libs", "bindings")
+            f"{package}; sys_platform == 'linux' and platform_machine == 'x86_64'"
+            for package in (
+                "tensorrt-rtx-cu13-libs==1.7.1.116",
+                "tensorrt-rtx-cu13-bindings==1.7.1.116",
+                "cuda-bindings>=12.8",
+            )
         ],
         # A trained network is exported, and compared with ONNX Runtime, for robots without torch.
         "train": ["torch>=2.6", "tensorboard>=2.12", "onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.18"],

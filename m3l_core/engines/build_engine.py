@@ -13,6 +13,7 @@ from pathlib import Path
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
 from m3l_core.engines.cuda_device import CudaDevice, cuda_device
+from m3l_core.engines.cuda_driver import find_driver
 from m3l_core.engines.engine import graph_of
 from m3l_core.engines.engine_cache import EngineFacts, StoredEngine, engine_folder, graph_digests, read, store
 from m3l_core.engines.label_sizes import LabelSizes
@@ -97,10 +98,11 @@ def require_packages() -> None:
 
     Raises:
         EngineError: no driver or no GPU.
-        MissingPackageError: names the package and the extra that brings it.
+        MissingPackageError: names the package, and the extra that brings it.
     """
     cuda_device()
-    for package in ("tensorrt", "pycuda.driver", "onnx"):
+    find_driver()
+    for package in ("tensorrt", "onnx"):
         require(package, "tensorrt")
 
 

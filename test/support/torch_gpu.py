@@ -1,4 +1,4 @@
-"""The real GPU with its driver, pycuda and CUDA graphs; only TensorRT is pretended, by the network in torch."""
+"""The real GPU, what reaches it and CUDA graphs; only TensorRT is pretended, by the network in torch."""
 
 from __future__ import annotations
 

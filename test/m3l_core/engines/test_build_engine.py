@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -202,3 +203,15 @@ def test_without_tensorrt_the_command_names_the_extra(
     with pytest.raises(SystemExit):
         command(monkeypatch, str(bundle.folder))
     assert install_command("tensorrt") in capsys.readouterr().err
+
+
+def test_without_a_library_that_reaches_cuda_the_command_names_both_extras(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_gpu.install(monkeypatch, "neither")
+    with pytest.raises(SystemExit):
+        command(monkeypatch, str(bundle.folder))
+    said = capsys.readouterr().err
+    assert re.search(r"reaches CUDA by pycuda or cuda-bindings.*pycuda\.driver: .*cuda\.bindings\.driver: ", said)
+    assert install_command("tensorrt") in said
+    assert install_command("tensorrtbindings") in said

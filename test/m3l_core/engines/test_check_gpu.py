@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +68,40 @@ def test_the_runs_that_warm_up_do_not_count() -> None:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> fake_gpu.FakeGpu:
-    return fake_gpu.install(monkeypatch)
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_gpu.FakeGpu]:
+    with fake_gpu.all_freed(fake_gpu.install(monkeypatch)) as gpu:
+        yield gpu
 
 
 @pytest.fixture
 def arguments(exported_bundle: Path, tmp_path: Path) -> list[str]:
     frames = write_rooms(tmp_path / "rooms", train=1, validation=1) / "train.json"
     return ["m3l_check_gpu", str(exported_bundle), "--frames", str(frames), "--max-size", "200", "240"]
+
+
+@pytest.mark.parametrize(
+    ("libraries", "told"),
+    [
+        (["pycuda"], ["CUDA through | pycuda 2026.1", "CUDA graphs through | cuda-bindings: not installed"]),
+        (
+            ["cuda-bindings"],
+            ["CUDA through | cuda-bindings 13.5.0", "CUDA graphs through | cuda-bindings: 13.5.0"],
+        ),
+    ],
+)
+def test_the_table_says_which_library_reached_cuda(
+    arguments: list[str],
+    libraries: list[str],
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(check_gpu, "compare", lambda *given: ([], 1.0))
+    monkeypatch.setattr(sys, "argv", arguments)
+    with fake_gpu.all_freed(fake_gpu.install(monkeypatch, *libraries)):
+        check_gpu.main()
+    said = capsys.readouterr().out
+    assert [f"| {line} |" in said for line in told] == [True, True]
 
 
 def test_the_command_prints_a_table_to_paste(
@@ -100,9 +127,8 @@ def test_an_engine_that_labels_otherwise_is_an_error_after_the_table(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [*arguments, "--precision", "fp32"])
     monkeypatch.setattr(check_gpu, "load_reference", lambda bundle: ConstantEngine())
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match="1"):
         check_gpu.main()
-    assert ended.value.code == 1
     captured = capsys.readouterr()
     assert "| tensorrt fp32 | Pretended | depth |" in captured.out
     assert re.search(r"m3l_check_gpu: the labels agree on \d+\.\d+% only, expected 99%: please report", captured.err)

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from support.needs import require_modules
 from support.tensorrt_rtx import tensorrt_rtx
 
 from m3l_core.bundle import ModelBundle
+from m3l_core.datasets.model_inputs import read_model_inputs
 from m3l_core.engines import tensorrt_builder
 from m3l_core.engines.build_engine import prepared_graph
 from m3l_core.engines.label_sizes import LabelSizes
@@ -20,7 +22,7 @@ from m3l_core.engines.onnx_typing import load_graph, typed, with_casts_last
 from m3l_core.engines.tensorrt_builder import BuildOptions, build, count_precisions, failure
 from m3l_core.errors import BundleError, EngineError
 from m3l_core.frames import ModelInput
-from m3l_core.shipped import shipped_bundle
+from m3l_core.shipped import shipped_bundle, shipped_recording
 
 pytestmark = [
     pytest.mark.needs("onnx"),
@@ -73,10 +75,25 @@ def test_the_graphs_of_the_shipped_bundle_are_read(trt: Any, precision: str, pla
     assert {each.name: each.dtype for each in outputs} == {"labels": trt.uint8, "confidence": trt.uint8}
 
 
-def test_the_shipped_bundle_becomes_an_engine(trt: Any, timing_cache: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "precision"), [(0, "fp16"), (1, "bf16"), (2, "fp32"), (2, "int8")], ids=lambda given: str(given)
+)
+def test_the_networks_of_the_shipped_bundle_become_engines(
+    trt: Any, tmp_path: Path, timing_cache: Path, place: int, precision: str
+) -> None:
+    """EfficientNets, for both sensors and for one of them."""
+    whole = ModelBundle.load(shipped_bundle())
+    network = whole.networks()[place]
+    if precision == "int8":
+        require_modules("onnxruntime")
+        from m3l_core.quantization.quantization import quantize
+
+        frames = read_model_inputs(shipped_recording(), whole.description, 1)
+        seen = [frame.of_streams(whole.streams_of(network)) for frame in frames]
+        network = ModelBundle.load(shutil.copytree(network.folder, tmp_path / "network"))
+        network = network.add_graph(quantize(network, seen), "model.int8.onnx")
     sizes = LabelSizes.up_to((720, 1280), (240, 320))
-    graph = prepared_graph(ModelBundle.load(shipped_bundle()), "fp16", sizes)
-    built = build(trt, graph, BuildOptions(sizes), timing_cache, print)
+    built = build(trt, prepared_graph(network, precision, sizes), BuildOptions(sizes), timing_cache, print)
     assert 5e6 < len(built.content) < 40e6
 
 

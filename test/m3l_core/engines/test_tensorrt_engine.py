@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,10 +40,11 @@ def bundle(exported_bundle: Path) -> ModelBundle:
     return ModelBundle.load(exported_bundle)
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_gpu.FakeGpu]:
-    yield fake_gpu.install(monkeypatch)
-    gc.collect()  # engines free themselves while their GPU is still there
+@pytest.fixture(params=["pycuda and cuda-bindings", "cuda-bindings"])
+def gpu(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[fake_gpu.FakeGpu]:
+    """With pycuda there, and without."""
+    with fake_gpu.all_freed(fake_gpu.install(monkeypatch, *request.param.split(" and "))) as gpu:
+        yield gpu
 
 
 def frame(present: list[bool], seed: int = 0) -> ModelInput:
@@ -125,8 +127,8 @@ def test_an_engine_that_cannot_be_captured_is_enqueued(bundle: ModelBundle, gpu:
     np.testing.assert_array_equal(found.labels, reference(bundle).infer(given, (64, 96)).labels)
 
 
-def test_cuda_python_is_not_needed(bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = fake_gpu.install(monkeypatch, cuda_graphs=False)
+def test_beside_pycuda_no_cuda_bindings_are_needed(bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = fake_gpu.install(monkeypatch, "pycuda")
     build_into_cache(bundle, "fp32", UP_TO)
     engine = tensorrt(bundle)
     engine.infer(frame([True, True]), (64, 96))
@@ -153,19 +155,14 @@ def test_any_thread_may_call_and_drop_the_engine(bundle: ModelBundle, gpu: fake_
 
 
 def test_what_fails_on_the_gpu_is_an_engine_error_and_leaves_no_context(
-    bundle: ModelBundle, gpu: fake_gpu.FakeGpu, monkeypatch: pytest.MonkeyPatch
+    bundle: ModelBundle, gpu: fake_gpu.FakeGpu
 ) -> None:
     build_into_cache(bundle, "fp32", UP_TO)
     engine = tensorrt(bundle)
-    cuda = tensorrt_engine.require("pycuda.driver", "tensorrt")
-
-    def fail(*arguments: object) -> None:
-        raise cuda.Error("cuMemcpyHtoDAsync failed: an illegal memory access was encountered")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cuda, "memcpy_htod_async", fail)
-        with pytest.raises(EngineError, match=r"the GPU fails: .*illegal memory access"):
-            engine.infer(frame([True, True]), (64, 96))
+    gpu.copy_error = "an illegal memory access was encountered"
+    with pytest.raises(EngineError, match=r"the GPU fails: .*illegal memory access"):
+        engine.infer(frame([True, True]), (64, 96))
+    gpu.copy_error = None
     assert gpu.contexts.depth == 0
     assert engine.infer(frame([True, True]), (64, 96)).labels.shape == (64, 96)
 
@@ -225,14 +222,25 @@ def skip_without_a_gpu_and(*packages: str) -> None:
     fake_gpu.forget_the_last_gpu()
 
 
+@pytest.fixture(params=["pycuda.driver", "cuda.bindings.driver"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What reaches CUDA, each where it is installed."""
+    skip_without_a_gpu_and(request.param)
+    if request.param != "pycuda.driver":
+        monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    return str(request.param)
+
+
 @pytest.fixture
-def real_gpu() -> None:
-    skip_without_a_gpu_and("tensorrt", "pycuda.driver")
+def real_gpu(library: str) -> None:
+    skip_without_a_gpu_and("tensorrt")
 
 
-def test_on_a_gpu_all_but_tensorrt_itself_works(bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_all_but_tensorrt_itself_works(
+    bundle: ModelBundle, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Memory, copies, streams, graphs and contexts of the GPU, where TensorRT cannot be had."""
-    skip_without_a_gpu_and("pycuda.driver", "cuda.bindings.driver")
+    skip_without_a_gpu_and("cuda.bindings.driver")
     from support import torch_gpu
 
     gpu = torch_gpu.install(monkeypatch, bundle)

@@ -1,19 +1,25 @@
-"""Every name of TensorRT that we use exists in all the versions that we run on, read from our source."""
+"""Every name of TensorRT and CUDA that we use exists in all the versions that we run on, read from our source."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.tensorrt_rtx import tensorrt_rtx
 
+from m3l_core.engines import cuda_driver
+from m3l_core.engines.cuda_bindings import CudaError, call
+
 ROOT = Path(__file__).parents[3]
 SOURCES = [ROOT / "m3l_core" / "engines" / f"{name}.py" for name in ("tensorrt_builder", "tensorrt_engine")]
+CUDA_SOURCES = [ROOT / "m3l_core" / "engines" / f"{name}.py" for name in ("cuda_bindings", "cuda_driver")]
 MODULE = "trt"
 CLASSES = {
     "builder": "Builder",
@@ -160,3 +166,48 @@ def test_the_arguments_in_a_docstring_are_counted() -> None:
         "f(*args, **kwargs)\nOverloaded function.\n\n1. f(self: a.B) -> int\n\n2. f(self: a.B, x: int) -> int\n"
     )
     assert arities(overloaded, "f") == [(0, 0), (1, 1)]
+
+
+def driver_calls(source: str) -> Iterator[tuple[str, int]]:
+    """(function, number of arguments) of what is handed to ``call`` and ``release``, at once or later."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            for index, argument in enumerate(node.args):
+                if isinstance(argument, ast.Attribute) and re.fullmatch("cu[A-Z]\\w+", argument.attr):
+                    yield argument.attr, len(node.args) - index - 1
+
+
+@pytest.mark.needs("cuda.bindings.driver")
+@pytest.mark.parametrize("path", CUDA_SOURCES, ids=lambda path: path.stem)
+def test_cuda_bindings_have_every_function_and_it_takes_our_arguments(path: Path) -> None:
+    cuda: Any = importlib.import_module("cuda.bindings.driver")
+    found = dict(driver_calls(path.read_text()))
+    assert len(found) >= 5
+    for name, number in found.items():
+        signature = re.match(rf"{name}\((.*)\)", getattr(cuda, name).__doc__.strip())
+        assert signature, name
+        assert number == len([each for each in signature[1].split(",") if each]), name
+
+
+@pytest.mark.needs("cuda.bindings.driver")
+def test_success_is_zero_and_captures_have_a_mode_for_one_thread() -> None:
+    cuda: Any = importlib.import_module("cuda.bindings.driver")
+    assert int(cuda.CUresult.CUDA_SUCCESS) == 0
+    assert int(cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) == 1
+    assert int(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING) == cuda_driver._NON_BLOCKING
+
+
+@pytest.mark.needs("cuda.bindings.driver")
+def test_cuda_bindings_take_plain_numbers_for_addresses_and_handles() -> None:
+    """What they cannot convert is a TypeError, which comes before the driver is looked for."""
+    cuda: Any = importlib.import_module("cuda.bindings.driver")
+    array = np.zeros(4, np.uint8)
+    nothing = 0
+    for function, arguments in {
+        cuda.cuMemcpyHtoDAsync: (nothing, array.ctypes.data, array.nbytes, nothing),
+        cuda.cuMemcpyDtoHAsync: (array.ctypes.data, nothing, array.nbytes, nothing),
+        cuda.cuMemFree: (nothing + 1,),
+        cuda.cuMemFreeHost: (array.ctypes.data,),
+    }.items():
+        with pytest.raises(CudaError, match=function.__name__):
+            call(function, *arguments)
