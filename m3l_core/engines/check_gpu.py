@@ -31,7 +31,7 @@ from m3l_core.shipped import shipped_bundle, shipped_recording
 LEAST_AGREEMENT = 0.99
 """Of the pixels, below which an engine counts as wrong; float32 against float16 or bfloat16 stays above."""
 
-_WARM_UP, _RUNS = 20, 200
+_RUNS = 200
 
 
 def main() -> None:
@@ -89,6 +89,7 @@ def compare(
     frames: Sequence[ModelInput],
     names: Sequence[str],
     size: tuple[int, int],
+    runs: int = _RUNS,
 ) -> tuple[list[str], float]:
     """A Markdown table, a line for each engine and subset of the modalities, and the least agreement in it.
 
@@ -98,6 +99,7 @@ def compare(
         frames: with every modality.
         names: the modalities.
         size: (H, W) of the labels.
+        runs: frames that are timed, after a tenth of them that do not count.
     """
     rows = [
         "| engine | device | sensors | labels as in the reference | p50 [ms] | p95 [ms] | frames a second |",
@@ -111,7 +113,8 @@ def compare(
             labels = [engine.infer(frame, size).labels for frame in given]
             agreement = float(np.mean([ours == theirs for ours, theirs in zip(labels, expected, strict=True)]))
             worst = min(worst, agreement)
-            measured = latencies(engine, given, size, *((3, 10) if engine is reference else (_WARM_UP, _RUNS)))
+            timed = min(runs, 10) if engine is reference else runs
+            measured = latencies(engine, given, size, timed // 10, timed)
             p50, p95 = np.percentile(measured, (50, 95)) * 1e3
             rows.append(
                 f"| {engine.name} {engine.precision} | {engine.device} | {subset_key(subset)} "

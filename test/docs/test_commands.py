@@ -116,6 +116,14 @@ COMMANDS: dict[str, Run | str] = {
     ),
     "m3l_build_engine BUNDLE": GPU.format("test_build_engine.py"),
     "m3l_check_gpu BUNDLE": GPU.format("test_check_gpu.py"),
+    "scripts/check_on_gpu": "needs an NVIDIA GPU; test/test_check_on_gpu.py runs it without",
+    PYTHON + "-m benchmarks.gpu --engines": Run("torch onnxruntime", add="--size 64 96 --runs 1 --threads 1"),
+    PYTHON + "training/extract_bag.py m3l_core/data/recordings/rooms_a --label /ground_truth/labels --output frames": (
+        Run()
+    ),
+    PYTHON + "-m benchmarks.gpu --training frames/rooms_a/frames.json": Run(
+        "torch onnxruntime", add="--iterations 2 --crop 32 64 --threads 1"
+    ),
     # docs/fleet.md
     "pip install 'm3l_ros[fleet]' s3fs": INSTALLS,
     "ray start --head": FLEET,
