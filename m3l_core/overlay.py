@@ -14,8 +14,9 @@ from m3l_core.labels import LabelSet
 from m3l_core.modalities import IntensityModality
 from m3l_core.preprocessing import metric_depth
 
-_FONT, _SCALE, _ROW, _SWATCH = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 20, 14
-_PAPER, _INK = 24, (230, 230, 230)
+BACKGROUND = 32
+"""Gray level behind texts."""
+_FONT, _SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 26
 
 
 def overlay(
@@ -40,25 +41,25 @@ def overlay(
 
 
 def class_legend(labels: LabelSet, width: int) -> NDArray[np.uint8]:
-    """The names of the classes beside their colors, in as many columns as fit.
+    """The classes' colors and names, in rows of as many as fit.
 
     Returns:
         (H, width, 3) uint8 RGB, dark.
     """
     widest = max(cv2.getTextSize(name, _FONT, _SCALE, 1)[0][0] for name in labels.names)
-    columns = max(1, width // (widest + _SWATCH + 18))
-    rows = -(-len(labels) // columns)
-    picture = np.full((rows * _ROW + 8, width, 3), _PAPER, np.uint8)
+    num_rows = -(-len(labels) // max(1, width // (widest + 50)))
+    per_row = -(-len(labels) // num_rows)
+    picture = np.full((_LINE * num_rows, width, 3), BACKGROUND, np.uint8)
     for number, entry in enumerate(labels.classes):
-        left, top = width // columns * (number // rows) + 6, number % rows * _ROW + 7
-        cv2.rectangle(picture, (left, top), (left + _SWATCH, top + _SWATCH), entry.color, cv2.FILLED)
-        write(picture, entry.name, (left + _SWATCH + 6, top + _SWATCH - 3))
+        x, y = number % per_row * (width // per_row), number // per_row * _LINE
+        picture[y + 6 : y + 20, x + 8 : x + 28] = entry.color
+        write(picture, entry.name, (x + 36, y + 19))
     return picture
 
 
 def write(picture: NDArray[np.uint8], text: str, place: tuple[int, int]) -> None:
     """Put a text into a picture; ``place`` is its lower left corner, (x, y)."""
-    cv2.putText(picture, text, place, _FONT, _SCALE, _INK, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, place, _FONT, _SCALE, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _picture(image: NDArray[Any], kind: ImageKind) -> NDArray[np.uint8]:

@@ -61,7 +61,7 @@ def main() -> None:
     require("torch", "train")
     from m3l_core.bundle import ModelBundle
     from m3l_core.datasets.model_inputs import read_model_inputs
-    from m3l_core.engines.onnx_export import export_onnx
+    from m3l_core.engines.onnx_export import export_onnx, exporter_log
     from m3l_core.trainer.calibration import fit_temperatures
     from m3l_core.trainer.data import read_data, validation_index
     from m3l_core.trainer.distributed import Ranks
@@ -127,7 +127,9 @@ def main() -> None:
                 print(f"bundle: {bundle.folder}")
             # Last: whatever it meets, the training is safe on disk.
             bundle = ModelBundle.load(output / "bundle")
-            export_onnx(bundle, read_model_inputs(validation_index(recipe, arguments.data), bundle.description))
+            frames = read_model_inputs(validation_index(recipe, arguments.data), bundle.description)
+            with exporter_log(output / "export.log"):
+                export_onnx(bundle, frames)
     alone.close()
     ranks.leave()
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ OPSET = 20
 """The first in which GELU is one operator; TensorRT 10.3 reads no later one."""
 
 LEAST_AGREEMENT = 0.9999
+_TALKERS = ("onnx_ir", "onnxscript", "torch.onnx", "py.warnings")
+"""Loggers; the last is that of warnings."""
 
 _TAIL = """
 <ir_version: 10, opset_import: ["" : {opset}]>
@@ -93,6 +96,30 @@ def export_onnx(bundle: ModelBundle, frames: Sequence[ModelInput]) -> ModelBundl
     for subset in bundle.subset_bundles().values():
         export_onnx(subset, [frame.of_streams(bundle.streams_of(subset)) for frame in frames])
     return bundle.add_graph(content)
+
+
+@contextmanager
+def exporter_log(file: Path) -> Iterator[None]:
+    """What torch's exporter and its optimizer say of their passes, hundreds of lines, goes to ``file`` in this block.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    handler = logging.FileHandler(file, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    talkers = [logging.getLogger(name) for name in _TALKERS]
+    logging.captureWarnings(True)
+    for talker in talkers:
+        talker.addHandler(handler)
+        talker.propagate = False
+    try:
+        yield
+    finally:
+        for talker in talkers:
+            talker.removeHandler(handler)
+            talker.propagate = True
+        logging.captureWarnings(False)
+        handler.close()
 
 
 def _graph(bundle: ModelBundle) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from m3l_core.files import replacing_file
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import mm_robust, subset_key, subsets
 from m3l_core.modalities import Modality
+from m3l_core.overlay import class_legend
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -46,7 +47,7 @@ def write_picture(
     if examples:
         parts.append(_titles([*result.modalities, "ground truth", *(f"labels from {key}" for key in keys)], width))
         parts += [_row(example, modalities, labels, keys, width) for example in examples]
-    parts.append(_legend(labels, width))
+    parts.append(class_legend(labels, width))
     picture = cv2.cvtColor(np.vstack(parts), cv2.COLOR_RGB2BGR)
     with replacing_file(path) as temporary:
         temporary.write_bytes(cv2.imencode(".png", picture, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes())
@@ -140,17 +141,6 @@ def _resized(image: Image | None, size: tuple[int, int], interpolation: int = cv
         inner = size[1] - GAP, size[0] - GAP
         tile[:-GAP, :-GAP] = cv2.resize(image, inner, interpolation=interpolation)
     return tile
-
-
-def _legend(labels: LabelSet, width: int) -> Image:
-    cell = 50 + max(map(_text_width, labels.names))
-    per_row = max(1, width // cell)
-    legend = _canvas(LINE * -(-len(labels) // per_row) + MARGIN, width)
-    for index, entry in enumerate(labels.classes):
-        x, y = index % per_row * cell, index // per_row * LINE
-        legend[y + 6 : y + 20, x + 8 : x + 28] = entry.color
-        _write(legend, entry.name, x + 36, y + 19)
-    return legend
 
 
 def _canvas(height: int, width: int) -> Image:

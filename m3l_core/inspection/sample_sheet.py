@@ -15,16 +15,21 @@ from m3l_core.errors import DatasetError
 from m3l_core.false_color import false_color
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import ColorModality, Modality
+from m3l_core.overlay import BACKGROUND, class_legend, write
 
 CELL = (150, 200)
 """(H, W) of one image in the sheet."""
+CAPTION = 24
+"""Height of a line of text."""
 _Rgb = NDArray[np.uint8]
 
 
 def draw_sheet(
     samples: Sequence[Sample], modalities: Sequence[Modality], labels: LabelSet | None, rows: int = 8
 ) -> _Rgb:
-    """Frames from all over the list, one a row: every modality, then the label over the color.
+    """Frames from all over the list, one a row: every modality, then the label over the color, and the file's name.
+
+    Above stands what each column is, below what the colors of the labels mean.
 
     Args:
         samples: at least one.
@@ -36,7 +41,9 @@ def draw_sheet(
         (H, W, 3) uint8 RGB; what is missing or cannot be read is gray and says so.
     """
     chosen = [samples[number] for number in sorted({*np.linspace(0, len(samples) - 1, rows).round().astype(int)})]
-    return np.concatenate([_row(sample, modalities, labels) for sample in chosen])
+    titles = np.concatenate([_caption(title) for title in (*(each.name for each in modalities), "label")], axis=1)
+    legend = [] if labels is None else [class_legend(labels, titles.shape[1])]
+    return np.concatenate([titles, *(_row(sample, modalities, labels) for sample in chosen), *legend])
 
 
 def _row(sample: Sample, modalities: Sequence[Modality], labels: LabelSet | None) -> _Rgb:
@@ -51,7 +58,17 @@ def _row(sample: Sample, modalities: Sequence[Modality], labels: LabelSet | None
     if label is not None and sample.class_map is not None:
         label = sample.class_map.apply(label)
     cells.append(_note("no label") if label is None else _overlay(_fit(label), under, labels))
-    return np.concatenate(cells, axis=1)
+    pictures = np.concatenate(cells, axis=1)
+    strip = np.full((CAPTION, pictures.shape[1], 3), BACKGROUND, np.uint8)
+    file = next(iter(sample.images.values()))
+    write(strip, f"{sample.recording}: {file.name}", (8, CAPTION - 8))
+    return np.concatenate([pictures, strip])
+
+
+def _caption(text: str) -> _Rgb:
+    caption = np.full((CAPTION, CELL[1], 3), BACKGROUND, np.uint8)
+    write(caption, text, (8, CAPTION - 8))
+    return caption
 
 
 def _read(path: Path | None, kind: Kind) -> NDArray[Any] | None:
@@ -81,5 +98,5 @@ def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _note(text: str) -> _Rgb:
     cell = np.full((*CELL, 3), 90, np.uint8)
-    cv2.putText(cell, text, (10, CELL[0] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (220, 220, 220), 1, cv2.LINE_AA)
+    write(cell, text, (10, CELL[0] // 2))
     return cell

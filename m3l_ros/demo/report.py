@@ -18,12 +18,12 @@ from m3l_core.files import replacing_file
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import ConfusionMatrix
 from m3l_core.modalities import DepthModality
+from m3l_core.overlay import BACKGROUND, class_legend, write
 from m3l_core.streaming.stock_synchronizer import stock_sets
 from m3l_ros.demo.recording import PHASES, SENSOR_TOPICS, Instant
 
 Masks = Mapping[int, NDArray[np.uint8]]
 STOCK_SLOP_NS = 20_000_000
-BACKGROUND = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def write_picture(path: Path, instants: Sequence[Instant], masks: Masks, labels:
             default=middle,
         )
         rows.append(_row(shown, masks.get(shown.stamp_ns), labels))
-    rows.append(_legend(labels, rows[0].shape[1]))
+    rows.append(class_legend(labels, rows[0].shape[1]))
     picture = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
     with replacing_file(path) as temporary:
         temporary.write_bytes(cv2.imencode(".png", picture, (cv2.IMWRITE_PNG_COMPRESSION, 9))[1].tobytes())
@@ -131,20 +131,9 @@ def _title_row(titles: Sequence[str], width: int) -> NDArray[np.uint8]:
     return np.hstack([_caption(np.full((28, width, 3), BACKGROUND, np.uint8), title, at=(8, 20)) for title in titles])
 
 
-def _legend(labels: LabelSet, width: int) -> NDArray[np.uint8]:
-    per_row = 7
-    cell = width // per_row
-    strip = np.full((26 * -(-len(labels) // per_row), width, 3), BACKGROUND, np.uint8)
-    for index, entry in enumerate(labels.classes):
-        x, y = index % per_row * cell, index // per_row * 26
-        strip[y + 6 : y + 20, x + 8 : x + 28] = entry.color
-        _caption(strip, entry.name, at=(x + 36, y + 19))
-    return strip
-
-
 def _caption(image: NDArray[np.uint8], text: str, at: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     x, y = at or (image.shape[1] // 2 - 40, image.shape[0] // 2)
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
     image[max(0, y - height - 5) : y + 6, max(0, x - 5) : x + width + 5] = BACKGROUND
-    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    write(image, text, (x, y))
     return image

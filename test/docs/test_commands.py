@@ -82,6 +82,10 @@ COMMANDS: dict[str, Run | str] = {
     REPLAY + "--label-topic /ground_truth/labels --engine openvino --fail-under gap=0.6,none:miou=0.4": Run("openvino"),
     REPLAY + "--scenario no_depth --live": "test/m3l_ros/live_replay/test_live_replay.py runs it",
     REPLAY + "--scenario degraded --output runs/look --annotate": Run("openvino", add="--engine openvino"),
+    REPLAY + "--label-topic /ground_truth/labels --scenario intermittent --output runs/look --rerun": (
+        "test/m3l_core/replay/recordings/test_sinks.py runs it"
+    ),
+    ".venv/bin/rerun runs/look/rerun/rooms_a_intermittent.rrd": "opens a window",
     # docs/benchmarks.md
     PYTHON + "-m benchmarks.network": Run("torch", add="--size 64 96 --runs 2 --threads 1"),
     PYTHON + "-m benchmarks.training_step --batch 2 --runs 8": Run("torch", add="--size 64 96 --runs 2 --threads 1"),

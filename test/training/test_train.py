@@ -117,6 +117,11 @@ def test_networks_for_the_sensors_that_are_left_come_one_after_the_other_into_on
         for line in (f"bundle: runs/subsets/{part}/bundle", f"report: runs/subsets/{part}/report.html")
     ]
     assert done.stdout.splitlines() == [*told, "bundle: runs/subsets/bundle"]
+    lines = done.stderr.splitlines()
+    assert lines[-1].endswith("depth: 100.000 % of the pixels as in torch"), "the console ends in our own lines"
+    assert len(lines) < 40
+    said = (output / "export.log").read_text()
+    assert len(said.splitlines()) > 40 and "onnxscript" in said
     bundle = ModelBundle.load(output / "bundle")
     assert set(bundle.description.miou) == {"color+depth", "color", "depth"}
     for key, each in bundle.subset_bundles().items():

@@ -19,6 +19,8 @@ from m3l_core.trainer.trainer import Monitor, Trainer
 
 logger = logging.getLogger(__name__)
 
+PER_CLASS = "per_class"
+"""Heading of all curves of single classes; TensorBoard sorts headings: loss and miou come first, this last."""
 _EVERY = 10
 """Iterations between two points of a curve, and over which losses are averaged."""
 
@@ -48,7 +50,7 @@ class TensorBoardMonitor:
         if trainer.iteration % _EVERY and trainer.iteration != trainer.recipe.iterations:
             return
         scalars = {f"loss/{name}": value for name, value in mean_losses(trainer.losses[-_EVERY:]).items()}
-        scalars["learning_rate/encoder"] = trainer.optimizer.param_groups[0]["lr"]
+        scalars["pace/learning_rate"] = trainer.optimizer.param_groups[0]["lr"]
         if self._pace.known:
             scalars["pace/seconds_per_iteration"] = self._pace.seconds_per_iteration
             scalars["pace/waiting_for_data"] = self._pace.waiting
@@ -62,8 +64,8 @@ class TensorBoardMonitor:
             scalars |= {f"miou_{name}/{subset}": value for subset, value in of_set["miou"].items()}
         of_classes = {f"iou_{subset}": values for subset, values in entry["iou"].items()}
         of_classes["pseudo_labels_kept"] = entry["kept"]
-        for group, values in of_classes.items():
-            scalars |= {f"{group}/{name}": value for name, value in zip(classes, values, strict=True)}
+        for kind, values in of_classes.items():
+            scalars |= {f"{PER_CLASS}/{kind}/{name}": value for name, value in zip(classes, values, strict=True)}
         pictures = {
             f"validation/{number}": strip(example)
             for number, example in enumerate(examples(trainer, count=3, width=240), start=1)

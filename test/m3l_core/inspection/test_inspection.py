@@ -22,14 +22,16 @@ from m3l_core.datasets.folder import parse_index
 from m3l_core.errors import DatasetError
 from m3l_core.inspection.inspection import inspect_index, load_task
 from m3l_core.inspection.report import tables
-from m3l_core.inspection.sample_sheet import CELL, draw_sheet
+from m3l_core.inspection.sample_sheet import CAPTION, CELL, draw_sheet
 from m3l_core.inspection.tally import Distances, Task
 from m3l_core.labels import LabelSet
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality
+from m3l_core.overlay import class_legend
 from m3l_core.trainer.recipe import Recipe
 
 LABELS = LabelSet.model_validate(RECIPE["labels"])
 TASK = Task(labels=LABELS)
+ROW = CELL[0] + CAPTION
 
 
 @pytest.fixture
@@ -218,13 +220,24 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path) -> None:
         inspect_index(tmp_path / "none.json", TASK)
 
 
+def cells(sheet: np.ndarray) -> list[list[np.ndarray]]:
+    """The pictures of a sheet, row by row."""
+    tops = range(CAPTION, len(sheet) - CELL[0] + 1, ROW)
+    lefts = range(0, sheet.shape[1], CELL[1])
+    return [[sheet[top : top + CELL[0], left : left + CELL[1]] for left in lefts] for top in tops]
+
+
 def test_the_sheet_shows_color_depth_and_labels_side_by_side(rooms: Path) -> None:
     samples = parse_index(rooms / "train.json")
     sheet = draw_sheet(samples, TASK.modalities, LABELS)
-    assert sheet.shape == (4 * CELL[0], 3 * CELL[1], 3)
+    legend = class_legend(LABELS, 3 * CELL[1])
+    assert sheet.shape == (CAPTION + 4 * ROW + len(legend), 3 * CELL[1], 3)
     assert sheet.dtype == np.uint8
-    assert len(draw_sheet(samples, TASK.modalities, LABELS, rows=2)) == 2 * CELL[0]
-    color, depth, label = (sheet[: CELL[0], start : start + CELL[1]] for start in range(0, sheet.shape[1], CELL[1]))
+    assert len(draw_sheet(samples, TASK.modalities, LABELS, rows=2)) == CAPTION + 2 * ROW + len(legend)
+    np.testing.assert_array_equal(sheet[-len(legend) :], legend)
+    for captioned in (sheet[:CAPTION], sheet[CAPTION + CELL[0] : CAPTION + ROW]):
+        assert captioned[:, : CELL[1]].max() > 200, "the name of the column, of the frame"
+    color, depth, label = (cells(sheet)[0][column] for column in range(3))
     shown = color.any(axis=-1)
     assert shown.mean() > 0.8
     assert (depth[shown] == 0).all(axis=-1).any(), "holes are black"
@@ -237,26 +250,20 @@ def test_the_sheet_says_what_is_missing_or_broken(rooms: Path) -> None:
     change(index, 0, depth=None, label=None)
     (rooms / "color/train_1.jpg").write_bytes(b"broken")
     sheet = draw_sheet(parse_index(index), TASK.modalities, None)
-    gray = (sheet == 90).all(axis=-1)
-    cells = [
-        [
-            gray[row * CELL[0] : (row + 1) * CELL[0], column * CELL[1] : (column + 1) * CELL[1]].mean() > 0.8
-            for column in range(3)
-        ]
-        for row in range(4)
-    ]
-    assert cells == [[False, True, True], [True, False, False], [False] * 3, [False] * 3]
+    found = [[bool((cell == 90).all(axis=-1).mean() > 0.8) for cell in row] for row in cells(sheet)]
+    assert found == [[False, True, True], [True, False, False], [False] * 3, [False] * 3]
 
 
 def test_heights_are_drawn(tmp_path: Path) -> None:
     write(tmp_path / "height.tif", np.array([[0.0, 40.0], [np.nan, 20.0]], np.float32))
     (tmp_path / "index.json").write_text(json.dumps([{"height": "height.tif", "recording": "city"}]))
     sheet = draw_sheet(parse_index(tmp_path / "index.json", ["height"]), (HeightModality(),), None)
+    ((shown, _),) = cells(sheet)
     half = CELL[0] // 2
     low, high, hole = (
-        sheet[half // 2, half // 2],
-        sheet[half // 2, half + half // 2],
-        sheet[half + half // 2, half // 2],
+        shown[half // 2, half // 2],
+        shown[half // 2, half + half // 2],
+        shown[half + half // 2, half // 2],
     )
     assert low[2] > low[0]
     assert high[0] > high[2]

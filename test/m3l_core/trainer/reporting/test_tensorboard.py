@@ -69,6 +69,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Trainer:
     return train(tmp_path_factory.mktemp("whole"))
 
 
+def test_loss_and_miou_come_first_and_single_classes_last(run: Trainer) -> None:
+    headings = dict.fromkeys(tag.split("/")[0] for tag in sorted(read(run.output).Tags()["scalars"]))
+    assert [*headings] == ["loss", "miou", "pace", "per_class"]
+
+
 def test_curves_are_the_figures_of_the_training(run: Trainer) -> None:
     events = read(run.output)
     for name in ("loss", "supervised", "pseudo"):
@@ -80,12 +85,12 @@ def test_curves_are_the_figures_of_the_training(run: Trainer) -> None:
         for index, name in enumerate(run.recipe.labels.names):
             known = {entry["iteration"]: entry["iou"][subset][index] for entry in run.history}
             expected = {step: pytest.approx(value) for step, value in known.items() if value is not None}
-            assert points(events, f"iou_{subset}/{name}") == expected
+            assert points(events, f"per_class/iou_{subset}/{name}") == expected
     means = {entry["iteration"]: pytest.approx(np.mean([*entry["miou"].values()])) for entry in run.history}
     assert points(events, "miou/mm_robust") == means
-    assert points(events, "learning_rate/encoder") == {10: 0.0}
+    assert points(events, "pace/learning_rate") == {10: 0.0}
     assert 0.0 <= points(events, "pace/waiting_for_data")[10] <= 1.0
-    kept = [tag for tag in events.Tags()["scalars"] if tag.startswith("pseudo_labels_kept/")]
+    kept = [tag for tag in events.Tags()["scalars"] if tag.startswith("per_class/pseudo_labels_kept/")]
     assert kept
     assert {value for tag in kept for value in points(events, tag).values()} == {1.0}
 
@@ -110,7 +115,7 @@ def test_a_training_that_goes_on_writes_no_point_twice(tmp_path: Path, run: Trai
     assert events.Tags()["scalars"] == whole.Tags()["scalars"]
     for tag in whole.Tags()["scalars"]:
         expected = points(whole, tag)
-        if tag.startswith("pace/"):
+        if tag.startswith("pace/") and tag != "pace/learning_rate":
             assert points(events, tag).keys() == expected.keys()
         else:
             assert points(events, tag) == pytest.approx(expected, rel=1e-5)
