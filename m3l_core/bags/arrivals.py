@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from m3l_core.frames import ImageKind
+
 Edit = Callable[[NDArray[Any]], NDArray[Any]]
-"""Something that befalls an image: color (H, W, 3) uint8 RGB, or depth (H, W) uint16 [mm] or float32 [m], to the same
-kind of image, of any size; the argument is left as it is."""
+"""Something that befalls an image: color (H, W, 3) uint8 RGB, depth (H, W) uint16 [mm] or float32 [m], or intensity
+(H, W) uint8 or uint16, to the same kind of image, of any size; the argument is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Arrival:
     """Of the header, unless a fault changes it."""
     edits: tuple[Edit, ...] = ()
     """What befalls its image, in this order, once it is decoded."""
+    kind: ImageKind | None = None
+    """Of its image; that of the modality's name if None."""
 
 
 Stamps = Literal["header", "receive"]

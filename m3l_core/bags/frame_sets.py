@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from m3l_core.bags.arrivals import Arrival, Faults, no_faults
 from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.errors import DatasetError, ImageMessageError
-from m3l_core.frames import Frame, FrameSet
+from m3l_core.frames import Frame, FrameSet, ImageKind
 from m3l_core.streaming.frame_decoding import decode_frame
 from m3l_core.streaming.image_messages import stamp_to_ns
 from m3l_core.streaming.modality_report import Drop, SyncEvent
@@ -26,7 +25,9 @@ from m3l_core.streaming.sensor_health import HealthThresholds, SensorHealth
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 
-MODALITIES: tuple[Literal["color", "depth"], ...] = ("color", "depth")
+KINDS: Mapping[str, ImageKind] = {"color": "color", "depth": "depth"}
+MODALITIES = tuple(KINDS)
+"""What bags are read for where no bundle says otherwise."""
 # A bag of broken images, each broken in its own way, must not fill the memory.
 _MOST_REASONS = 20
 _DECODED_AHEAD = 16
@@ -53,12 +54,13 @@ class BagFrames:
 
     Args:
         bag: an open bag.
-        topics: modality (color, depth) -> topic; a modality without one is missing throughout.
+        topics: modality -> topic; a modality without one is missing throughout.
         config: waits and windows of the synchronizer.
         thresholds: of the health checks.
         faults: what happens to the messages on their way.
         on_arrival: called with every message that arrives, whatever becomes of it.
         advance: called after every message of the bag.
+        kinds: of the images of the robot's sensors, the preferred reference first; with all of ``topics``.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class BagFrames:
         faults: Faults = no_faults,
         on_arrival: Callable[[Arrival], None] = lambda arrival: None,
         advance: Callable[[], None] = lambda: None,
+        kinds: Mapping[str, ImageKind] = KINDS,
     ) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()
         """(modality, why) -> messages that are in no frame set."""
@@ -85,9 +88,10 @@ class BagFrames:
         self._on_arrival = on_arrival
         self._advance = advance
         self._ready: deque[FrameSet] = deque()
-        self._health: dict[str, SensorHealth] = {name: SensorHealth(name, thresholds) for name in MODALITIES}
+        self._kinds = kinds
+        self._health = {name: SensorHealth(kind, thresholds) for name, kind in kinds.items()}
         self.synchronizer = FrameSynchronizer(
-            MODALITIES, self._ready.append, clock=lambda: self.now_ns, config=config, on_event=self._note
+            tuple(kinds), self._ready.append, clock=lambda: self.now_ns, config=config, on_event=self._note
         )
 
     def __iter__(self) -> Iterator[FrameSet]:
@@ -127,7 +131,8 @@ class BagFrames:
             except ImageMessageError as error:
                 self.drop(modality, str(error))
             else:
-                yield Arrival(recorded.time_ns, modality, message, stamp_to_ns(message.header.stamp))
+                stamp_ns, kind = stamp_to_ns(message.header.stamp), self._kinds[modality]
+                yield Arrival(recorded.time_ns, modality, message, stamp_ns, kind=kind)
             self._advance()
 
     def _pass_time(self, until_ns: int | None = None) -> Iterator[FrameSet]:
@@ -175,7 +180,7 @@ def _decoded(arrivals: Iterable[Arrival]) -> Iterator[tuple[Arrival, Frame, str 
 
 
 def _decode(arrival: Arrival) -> tuple[Frame, str | None]:
-    frame, unreadable = decode_frame(arrival.modality, arrival.message)
+    frame, unreadable = decode_frame(arrival.modality, arrival.message, kind=arrival.kind)
     if unreadable is not None:
         return Frame(frame.modality, arrival.stamp_ns, None, frame.frame_id, frame.encoding), unreadable
     pixels = frame.data

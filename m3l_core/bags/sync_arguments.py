@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Collection
+from functools import partial
 
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.command_line import number_between, positive
+from m3l_core.errors import DatasetError
 from m3l_core.streaming.sync_config import SyncConfig
 
 _OPTIONS = {
@@ -17,8 +20,12 @@ _OPTIONS = {
 }
 
 
-def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--stamps`` and what ``sync_config_of`` reads."""
+def add_sync_arguments(parser: argparse.ArgumentParser, modalities: Collection[str] = MODALITIES) -> None:
+    """Add ``--stamps`` and what ``sync_config_of`` reads.
+
+    Args:
+        modalities: that may have an offset; any if empty, where they are known only later.
+    """
     default = SyncConfig()
     add = parser.add_argument
     add("--stamps", choices=("header", "receive"), default="header", help="what counts as an image's stamp")
@@ -32,7 +39,7 @@ def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
     add("--queue-size", type=positive, default=default.queue_size, metavar="N", help="the node's sync_queue_size")
     add(
         "--stamp-offset",
-        type=_offset,
+        type=partial(_offset, modalities),
         action="append",
         default=[],
         metavar="MODALITY=S",
@@ -40,8 +47,14 @@ def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def sync_config_of(arguments: argparse.Namespace) -> SyncConfig:
-    """What the command line says."""
+def sync_config_of(arguments: argparse.Namespace, modalities: Collection[str] = MODALITIES) -> SyncConfig:
+    """What the command line says.
+
+    Raises:
+        DatasetError: an offset is for none of the modalities.
+    """
+    if unknown := [name for name, _ in arguments.stamp_offset if name not in modalities]:
+        raise DatasetError(f"--stamp-offset: expected {_expected(modalities)}, got one for '{unknown[0]}'")
     return SyncConfig(
         approx_sync_max_interval_ns=round(arguments.max_interval * 1e9),
         sync_timeout_ns=round(arguments.sync_timeout * 1e9),
@@ -57,13 +70,16 @@ def in_options(remark: str) -> str:
     return re.sub(r"\b(" + "|".join(_OPTIONS) + r")\b", lambda found: _OPTIONS[found[0]], text)
 
 
-def _offset(text: str) -> tuple[str, int]:
+def _offset(modalities: Collection[str], text: str) -> tuple[str, int]:
     modality, _, seconds = text.partition("=")
     try:
         offset_ns = round(float(seconds) * 1e9)
     except (ValueError, OverflowError):
         offset_ns = None
-    if modality not in MODALITIES or offset_ns is None:
-        names = " or ".join(f"{name}=SECONDS" for name in MODALITIES)
-        raise argparse.ArgumentTypeError(f"expected {names}, got '{text}'")
+    if not modality or offset_ns is None or (modalities and modality not in modalities):
+        raise argparse.ArgumentTypeError(f"expected {_expected(modalities or MODALITIES)}, got '{text}'")
     return modality, offset_ns
+
+
+def _expected(modalities: Collection[str]) -> str:
+    return " or ".join(f"{name}=SECONDS" for name in modalities)

@@ -1,9 +1,9 @@
-"""Which topics of a bag are color and depth."""
+"""Which topics of a bag are color, depth and what else a bundle takes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rosbags.interfaces import TopicInfo
 
@@ -18,10 +18,8 @@ _NAMES = {
     "color": ("rgb", "color", "image"),
     "depth": ("aligned_depth|depth_registered|depth_to_(color|rgb)", "depth", "stereo/image"),
 }
-_OTHERS = {
-    "color": "depth|stereo|disparity|infra|confidence|label|mask|segment|overlay",
-    "depth": "infra|confidence|label|mask|segment|overlay",
-}
+_MADE = "confidence|label|mask|segment|overlay"
+_OTHERS = {"color": f"depth|stereo|disparity|infra|{_MADE}", "depth": f"infra|{_MADE}"}
 # What image_transport appends: the first of those that were recorded is the least changed.
 _TRANSPORTS = ("", "/compressedDepth", "/compressed")
 
@@ -39,8 +37,9 @@ def choose_topics(recorded: Mapping[str, TopicInfo], given: Mapping[str, str | N
     Raises:
         DatasetError: a topic is not there or holds no images, or there is none or no single one to guess.
     """
+    further = [re.escape(name) for name in given if name not in _NAMES]
     chosen = {
-        modality: _guess(recorded, modality) if topic is None else _checked(recorded, modality, topic)
+        modality: _guess(recorded, modality, further) if topic is None else _checked(recorded, modality, topic)
         for modality, topic in given.items()
         if topic != NONE
     }
@@ -60,13 +59,16 @@ def _checked(recorded: Mapping[str, TopicInfo], modality: str, topic: str) -> st
     return topic
 
 
-def _guess(recorded: Mapping[str, TopicInfo], modality: str) -> str:
+def _guess(recorded: Mapping[str, TopicInfo], modality: str, further: Sequence[str]) -> str:
+    """A topic by its name; one that is called as another of the ``further`` modalities is none."""
+    own = re.escape(modality)
+    others = "|".join([_OTHERS.get(modality, _MADE), *(name for name in further if name != own)])
     possible = [
         topic
         for topic in _image_topics(recorded)
-        if recorded[topic].msgcount and not re.search(_OTHERS[modality], topic, re.IGNORECASE)
+        if recorded[topic].msgcount and not re.search(others, topic, re.IGNORECASE)
     ]
-    for pattern in _NAMES[modality]:
+    for pattern in _NAMES.get(modality, (own,)):
         found = {topic: _split(topic) for topic in possible if re.search(pattern, _split(topic)[0], re.IGNORECASE)}
         bases = sorted({base for base, _ in found.values()})
         if len(bases) > 1:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from m3l_core.bags.frame_sets import KINDS, MODALITIES
 from m3l_core.bags.sync_arguments import add_sync_arguments, sync_config_of
 from m3l_core.bags.topics import NONE
 from m3l_core.bundle import BundleDescription
@@ -76,9 +77,14 @@ def _mean_the_same_anywhere(arguments: argparse.Namespace) -> None:
     arguments.threads = arguments.threads or 1
 
 
-def settings_of(arguments: argparse.Namespace) -> ReplaySettings:
-    """The robot's, as far as the command line sets them."""
-    return ReplaySettings(arguments.stamps, sync_config_of(arguments), min_confidence=arguments.min_confidence)
+def settings_of(arguments: argparse.Namespace, described: BundleDescription) -> ReplaySettings:
+    """The robot's, as far as the command line sets them.
+
+    Raises:
+        DatasetError: a stamp offset is for no sensor.
+    """
+    sync = sync_config_of(arguments, {**dict.fromkeys(described.modality_names), **KINDS})
+    return ReplaySettings(arguments.stamps, sync, min_confidence=arguments.min_confidence)
 
 
 def live_options_of(arguments: argparse.Namespace) -> LiveOptions:
@@ -86,7 +92,13 @@ def live_options_of(arguments: argparse.Namespace) -> LiveOptions:
 
 
 def bags_of(arguments: argparse.Namespace, described: BundleDescription) -> list[BagRequest]:
-    given = {"color": arguments.color_topic, "depth": arguments.depth_topic}
+    given: dict[str, str | None] = dict.fromkeys(described.modality_names)
+    given |= {"color": arguments.color_topic, "depth": arguments.depth_topic}
+    for name, topic in arguments.topic:
+        if name in MODALITIES or name not in described.modality_names:
+            others = [each for each in described.modality_names if each not in MODALITIES]
+            raise DatasetError(f"--topic is for {' and '.join(others) or 'no sensor'} of this bundle, not for '{name}'")
+        given[name] = topic
     labels = arguments.labels if len(arguments.labels) > 1 else (arguments.labels or [None]) * len(arguments.bags)
     return [
         BagRequest(bag, given, described, arguments.label_topic, beside)
@@ -147,6 +159,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     add("--color-topic", metavar="TOPIC", help=f"'{NONE}' if there is none; guessed if not given")
     add("--depth-topic", metavar="TOPIC", help=f"'{NONE}' if there is none; guessed if not given")
+    add(
+        "--topic",
+        type=_topic,
+        action="append",
+        default=[],
+        metavar="SENSOR=TOPIC",
+        help="of a further sensor of the bundle, such as thermal=/thermal/image_raw; guessed if not given",
+    )
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument("--label-topic", metavar="TOPIC", help="ground truth: mono8 images of class ids, by stamp")
     truth.add_argument(
@@ -157,7 +177,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
         metavar="PATH",
         help="ground truth: folder of STAMP_NS.png, of such folders by bag, or frames.json; one, or one for each bag",
     )
-    add_sync_arguments(parser)
+    add_sync_arguments(parser, modalities=())  # the bundle knows
     add("--engine", default="auto", choices=("auto", *ENGINES))
     add("--precision", default="auto", choices=("auto", *PRECISIONS))
     add(
@@ -189,6 +209,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
         f"Figures: {', '.join((*FIGURES, MM_ROBUST))}",
     )
     return parser
+
+
+def _topic(text: str) -> tuple[str, str]:
+    name, _, topic = text.partition("=")
+    if not name or not topic:
+        raise argparse.ArgumentTypeError(f"expected SENSOR=TOPIC, got '{text}'")
+    return name, topic
 
 
 def _limits(text: str) -> tuple[Limit, ...]:

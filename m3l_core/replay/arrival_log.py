@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,9 +38,13 @@ class Origin(NamedTuple):
 
 
 class ArrivalLog:
-    """Sees every message twice: as it was recorded, and as it arrives behind the faults."""
+    """Sees every message twice: as it was recorded, and as it arrives behind the faults.
 
-    def __init__(self, stamps: Stamps, config: SyncConfig) -> None:
+    Args:
+        modalities: of the robot, as the stock synchronizer would have them.
+    """
+
+    def __init__(self, stamps: Stamps, config: SyncConfig, modalities: Sequence[str] = MODALITIES) -> None:
         self.start_ns = 0
         """When the first message was recorded."""
         self.end_ns = 0
@@ -52,6 +56,7 @@ class ArrivalLog:
         self.arrived: Counter[str] = Counter()
         self._stamps = stamps
         self._config = config
+        self._names = tuple(modalities)
         # For the stock synchronizer, which takes them all at once: 17 bytes a message.
         self._modalities, self._stamps_ns, self._times_ns = array("b"), array("q"), array("q")
 
@@ -70,6 +75,7 @@ class ArrivalLog:
                     arrival.message,
                     stamp_ns,
                     arrival.edits,
+                    arrival.kind,
                     recorded_stamp_ns=stamp_ns,
                 )
         except DatasetError as error:
@@ -79,12 +85,12 @@ class ArrivalLog:
         """Note a message that has arrived."""
         self.arrived[arrival.modality] += 1
         self.end_ns = max(self.end_ns, now_ns)
-        self._modalities.append(MODALITIES.index(arrival.modality))
+        self._modalities.append(self._names.index(arrival.modality))
         self._stamps_ns.append(arrival.stamp_ns)
         self._times_ns.append(now_ns)
 
     def stock_delivery(self, end_ns: int) -> Delivery:
         """The sets that a stock ApproximateTimeSynchronizer makes of what arrived."""
-        arrivals = zip((MODALITIES[index] for index in self._modalities), self._stamps_ns, strict=True)
-        made = stock_sets(arrivals, MODALITIES, self._config.approx_sync_max_interval_ns)
+        arrivals = zip((self._names[index] for index in self._modalities), self._stamps_ns, strict=True)
+        made = stock_sets(arrivals, self._names, self._config.approx_sync_max_interval_ns)
         return delivery_of([self._times_ns[each.arrival] for each in made], self.start_ns, end_ns)

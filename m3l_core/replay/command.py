@@ -25,6 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from m3l_core.bags.frame_sets import KINDS
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
 from m3l_core.engines.engine import load_engine
@@ -41,8 +42,9 @@ from m3l_core.replay.arguments import (
     sinks_of,
 )
 from m3l_core.replay.bags import BagTask, EngineChoice, Outcome, replay_bags
-from m3l_core.replay.faults.scenario import Scenario
+from m3l_core.replay.faults.scenario import Scenario, check_sensors
 from m3l_core.replay.preparation import PreparedBag
+from m3l_core.replay.recordings.sinks import sensors
 from m3l_core.replay.replay import ReplayResult, replay
 from m3l_core.replay.report.console import tables
 from m3l_core.replay.report.page import write_page
@@ -100,7 +102,8 @@ def _replay_and_report(
     if arguments.ray is not None:
         anywhere = None if arguments.bundle == shipped_bundle() else arguments.bundle
         load = EngineAnywhere(anywhere, name, engine.precision, arguments.threads)
-    settings = settings_of(arguments)
+    settings = settings_of(arguments, described)
+    check_sensors(scenarios, sensors(described, KINDS))
     started_s = time.perf_counter()
     with nullcontext(replay) if open_live is None else open_live(choice, live_options_of(arguments)) as play:
         make_task = partial(BagTask, scenarios=tuple(scenarios), settings=settings, load=load, sinks=sinks, replay=play)

@@ -52,7 +52,7 @@ def prepare_bag(
 
     Args:
         path: the bag.
-        given: modality (color, depth) -> topic, 'none' for none, or None to guess it if the bundle uses it.
+        given: modality -> topic, 'none' for none, or None to guess it if the bundle uses it.
         described: the bundle.
         label_topic: ground truth in the bag.
         labels: ground truth in files, as ``find_label_files`` takes it.

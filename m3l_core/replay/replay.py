@@ -25,7 +25,7 @@ from m3l_core.replay.measures.measures import Measures, ModalityCounts
 from m3l_core.replay.measures.state_timeline import StateTimeline
 from m3l_core.replay.measures.timing import DeliveryMeter, Gap
 from m3l_core.replay.measures.worst_frames import WorstFrame
-from m3l_core.replay.recordings.sinks import Labelled, Sink
+from m3l_core.replay.recordings.sinks import Labelled, Sink, sensors
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.modality_report import ModalityReport
 from m3l_core.streaming.sensor_health import HealthThresholds
@@ -86,7 +86,7 @@ def replay(
 
     Args:
         bag: an open bag.
-        topics: modality (color, depth) -> topic; a modality without one is missing throughout.
+        topics: modality -> topic; a modality without one is missing throughout.
         segmenter: labels the frame sets.
         faults: what happens to the messages on their way.
         settings: of the robot.
@@ -125,7 +125,8 @@ class _Run:
         self._bag, self._topics, self._segmenter, self._settings = bag, topics, segmenter, settings
         segmenter.min_confidence = settings.min_confidence
         self._keep, self._sinks = keep, sinks
-        self._log = ArrivalLog(settings.stamps, settings.sync)
+        kinds = sensors(segmenter.description, topics)
+        self._log = ArrivalLog(settings.stamps, settings.sync, tuple(kinds))
         self.frames = BagFrames(
             bag,
             topics,
@@ -134,6 +135,7 @@ class _Run:
             lambda arrivals: faults(self._log.before_faults(arrivals)),
             self._arrived,
             advance,
+            kinds,
         )
         self._compared = Comparisons(bag.name, segmenter.description, truth, full)
         self._measures = Measures(self._compared.scores, {name: ModalityCounts() for name in topics})

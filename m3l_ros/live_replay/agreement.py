@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.arrivals import Arrival
-from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.replay.measures.measures import LiveMeasures
 from m3l_core.segmenter import Segmenter
@@ -70,10 +69,11 @@ class Agreement:
             self._explain(self._unequal.popleft())
 
     def _explain(self, unequal: _Unequal) -> None:
-        near: dict[str, dict[int, Frame | None]] = {name: {-1: None} for name in MODALITIES}
+        names = self._segmenter.description.modality_names
+        near: dict[str, dict[int, Frame | None]] = {name: {-1: None} for name in names}
         for arrival in self._recent:
-            if abs(arrival.stamp_ns - unequal.stamp_ns) <= self._interval_ns:
-                frame, unreadable = decode_frame(arrival.modality, arrival.message)
+            if arrival.modality in near and abs(arrival.stamp_ns - unequal.stamp_ns) <= self._interval_ns:
+                frame, unreadable = decode_frame(arrival.modality, arrival.message, kind=arrival.kind)
                 if unreadable is None:
                     near[arrival.modality].setdefault(frame.stamp_ns, frame)
         for chosen in product(*(frames.values() for frames in near.values())):

@@ -16,7 +16,7 @@ from m3l_core.replay.arrival_log import ArrivalLog
 from m3l_core.replay.bags import EngineChoice
 from m3l_core.replay.label_images import LabelImages, LabelStore
 from m3l_core.replay.measures.comparisons import Comparisons, Moment
-from m3l_core.replay.recordings.sinks import Sink
+from m3l_core.replay.recordings.sinks import Sink, sensors
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, label_distance_ns
 from m3l_core.segmenter import Segmenter
 from m3l_ros.live_replay.agreement import Agreement
@@ -70,7 +70,7 @@ class LiveReplay:
         """
         settings = settings or ReplaySettings()
         inputs = recorded_inputs(bag, topics) if self._attach else own_inputs(bag, topics)
-        run = LiveRun(topics, settings)
+        run = LiveRun(topics, settings, sensors(segmenter.description, topics))
         with LabelStore() as masks:
             try:
                 client, node = self._node_of(settings, inputs, segmenter)
@@ -112,7 +112,8 @@ class LiveReplay:
         compared: Comparisons,
         keep: LabelStore | None,
     ) -> None:
-        log = ArrivalLog(settings.stamps, settings.sync)
+        kinds = sensors(segmenter.description, topics)
+        log = ArrivalLog(settings.stamps, settings.sync, tuple(kinds))
         agreement = Agreement(segmenter, settings.sync, run.live)
         frames = BagFrames(
             bag,
@@ -121,6 +122,7 @@ class LiveReplay:
             settings.health,
             lambda arrivals: map(as_published, faults(log.before_faults(arrivals))),
             agreement.arrived,
+            kinds=kinds,
         )
         for frame_set in frames:
             reference = frame_set.reference_frame

@@ -24,7 +24,6 @@ from m3l_ros.node_process import running_node
 from m3l_ros.sensor_inputs import input_topic, transport_parameter
 
 NAME = "segment_node"
-_COMPRESSED = {"color": "compressed", "depth": "compressedDepth"}
 _PATIENCE_S = 15.0
 _ENGINE_PATIENCE_S = 300.0
 
@@ -45,7 +44,7 @@ def own_inputs(bag: Bag, topics: Mapping[str, str]) -> NodeInputs:
     inputs = NodeInputs({}, {}, {})
     for modality, recorded in topics.items():
         raw = bag.topics[recorded].msgtype == IMAGE
-        transport = "raw" if raw else _COMPRESSED[modality]
+        transport = "raw" if raw else ("compressedDepth" if modality == "depth" else "compressed")
         topic = f"/{input_topic(modality)}" + ("" if raw else f"/{transport}")
         inputs.topics[modality] = topic
         inputs.kinds[topic] = Image if raw else CompressedImage

@@ -11,9 +11,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.frame_sets import KINDS
 from m3l_core.bags.message_types import message_types
 from m3l_core.bags.reader import Bag, deserialize
 from m3l_core.errors import ImageMessageError
+from m3l_core.frames import ImageKind
 from m3l_core.replay.recordings.ros_messages import as_arrived
 from m3l_core.streaming.image_messages import stamp_to_ns
 
@@ -31,7 +33,9 @@ class Outgoing(NamedTuple):
     """Serialized (CDR)."""
 
 
-def readable_messages(bag: Bag, topics: Mapping[str, str]) -> Iterator[Arrival | str]:
+def readable_messages(
+    bag: Bag, topics: Mapping[str, str], kinds: Mapping[str, ImageKind] = KINDS
+) -> Iterator[Arrival | str]:
     """The messages of a bag as arrivals; of one that is not of its type, only the modality."""
     modalities = {topic: name for name, topic in topics.items()}
     for recorded in bag.messages(modalities):
@@ -41,7 +45,8 @@ def readable_messages(bag: Bag, topics: Mapping[str, str]) -> Iterator[Arrival |
         except ImageMessageError:
             yield modality
         else:
-            yield Arrival(recorded.time_ns, modality, message, stamp_to_ns(message.header.stamp))
+            stamp_ns = stamp_to_ns(message.header.stamp)
+            yield Arrival(recorded.time_ns, modality, message, stamp_ns, kind=kinds[modality])
 
 
 def as_published(arrival: Arrival) -> Arrival:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError, M3LError
+from m3l_core.frames import ImageKind
 from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.label_images import LabelStore
 from m3l_core.replay.measures.comparisons import Comparisons
@@ -47,10 +48,12 @@ class LiveRun:
     Args:
         topics: modality -> topic of the bag.
         settings: of the node.
+        kinds: of the images of its sensors.
     """
 
-    def __init__(self, topics: Mapping[str, str], settings: ReplaySettings) -> None:
-        self.log = ArrivalLog(settings.stamps, settings.sync)
+    def __init__(self, topics: Mapping[str, str], settings: ReplaySettings, kinds: Mapping[str, ImageKind]) -> None:
+        self.log = ArrivalLog(settings.stamps, settings.sync, tuple(kinds))
+        self._kinds = kinds
         self.sent: dict[tuple[str, int], Sent] = {}
         """(modality, stamp) -> the message, the last one that counts if there were several."""
         self.live = LiveMeasures()
@@ -139,7 +142,7 @@ class LiveRun:
         )
 
     def _recorded(self, bag: Bag, advance: Callable[[], None]) -> Iterator[Arrival]:
-        for message in readable_messages(bag, self._topics):
+        for message in readable_messages(bag, self._topics, self._kinds):
             if isinstance(message, Arrival):
                 yield message
             else:
@@ -162,7 +165,8 @@ class LiveRun:
 
     def _take_mask(self, masks: LabelStore, stamp_ns: int, ids: NDArray[np.uint8]) -> None:
         now_ns = self._now_ns()
-        sent = self.sent.get(("color", stamp_ns)) or self.sent.get(("depth", stamp_ns))
+        keys = ((name, stamp_ns) for name in self._kinds)  # the first that there is leads
+        sent = next((self.sent[key] for key in keys if key in self.sent), None)
         if sent is None:  # of what somebody else has published before
             return
         self.live.latency.add(now_ns - sent.published_ns)

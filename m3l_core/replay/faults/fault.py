@@ -10,7 +10,7 @@ import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -54,7 +54,8 @@ class Fault(BaseModel, ABC):
 class MessageFault(Fault):
     """Strikes the messages of a modality in an interval, each with a probability."""
 
-    modality: Literal["color", "depth", "all"] = "all"
+    modality: str = "all"
+    """The name of a sensor, or all."""
     from_s: Seconds = 0.0
     """Since the first message of the recording, as all intervals: by when messages arrive, not by their stamps."""
     until_s: Seconds | None = None

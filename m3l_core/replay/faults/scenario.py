@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +72,20 @@ class Scenario(BaseModel):
             yield from stream
 
         return all_faults
+
+
+def check_sensors(scenarios: Iterable[Scenario], names: Collection[str]) -> None:
+    """Whether the faults strike sensors that there are.
+
+    Raises:
+        ScenarioError: one does not.
+    """
+    for scenario in scenarios:
+        for fault in scenario.faults:
+            struck = getattr(fault, "modality", "all")
+            if struck not in ("all", *names):
+                known = ", ".join(("all", *names))
+                raise ScenarioError(f"scenario {scenario.name}: {fault.kind} of '{struck}', expected one of {known}")
 
 
 def shipped_scenarios() -> dict[str, Path]:

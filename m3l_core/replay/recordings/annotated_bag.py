@@ -103,7 +103,9 @@ class AnnotatedBag:
         colors = self._run.described.labels.colorize(segmentation.labels)
         self._write(MASK, image(segmentation.labels, "mono8", head), now_ns)
         self._write(CONFIDENCE, image(segmentation.confidence, "mono8", head), now_ns)
-        self._write(OVERLAY, jpeg(overlay(reference.data, colors, _OPACITY), head), now_ns)
+        self._write(
+            OVERLAY, jpeg(overlay(reference.data, colors, _OPACITY, self._run.kinds[reference.modality]), head), now_ns
+        )
         self._write(COLORS, png(colors, head), now_ns)
         for name, frame in frame_set.frames.items():
             if frame.data.ndim == 2 and not _is_plain(frame):

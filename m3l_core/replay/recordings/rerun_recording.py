@@ -121,6 +121,8 @@ class RerunRecording:
         return self._rerun.EncodedImage(contents=encoded_png(dark), media_type="image/png")
 
     def _picture(self, name: str, frame: Frame) -> Any:
+        if frame.data.ndim == 2 and self._run.kinds[name] == "intensity":
+            return self._rerun.Image(frame.data, color_model="L")
         if frame.data.ndim == 2:
             return self._rerun.DepthImage(frame.data, meter=1000.0 if frame.data.dtype == np.uint16 else 1.0)
         self._encoded.add(name)

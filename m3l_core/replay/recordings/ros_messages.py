@@ -19,7 +19,7 @@ from m3l_core.streaming.frame_decoding import decode_frame
 
 _EARLIEST_NS, _LATEST_NS = -(2**31) * 10**9, 2**31 * 10**9 - 1  # of builtin_interfaces/Time
 _JPEG_QUALITY = 90
-_ENCODINGS = {"uint8": "rgb8", "uint16": "16UC1", "float32": "32FC1"}
+_ENCODINGS = {("uint8", 3): "rgb8", ("uint8", 2): "mono8", ("uint16", 2): "16UC1", ("float32", 2): "32FC1"}
 """Of images as `decode_frame` gives them."""
 _DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)  # of compressed_depth_image_transport
 
@@ -101,20 +101,20 @@ def as_arrived(arrival: Arrival) -> Any:
     """
     message = arrival.message
     head = header(arrival.stamp_ns, message.header.frame_id)
-    pixels = decode_frame(arrival.modality, message)[0].data if arrival.edits else None
+    pixels = decode_frame(arrival.modality, message, kind=arrival.kind)[0].data if arrival.edits else None
     if pixels is None:
         return replace(message, header=head)
     for edit in arrival.edits:
         pixels = edit(pixels)
     if not hasattr(message, "format"):
-        return image(pixels, _ENCODINGS[pixels.dtype.name], head)
+        return image(pixels, _ENCODINGS[pixels.dtype.name, pixels.ndim], head)
     if pixels.dtype == np.float32:
         pixels = in_millimetres(pixels)
-    if arrival.modality == "color":
+    if pixels.ndim == 3:
         return png(pixels, head)
     if "compressedDepth" in message.format:
         return _compressed(_DEPTH_HEADER + encoded_png(pixels), "16UC1; compressedDepth png", head)
-    return _compressed(encoded_png(pixels), "16UC1; png compressed", head)
+    return _compressed(encoded_png(pixels), f"{_ENCODINGS[pixels.dtype.name, 2]}; png compressed", head)
 
 
 def _compressed(data: bytes, description: str, head: Any) -> Any:

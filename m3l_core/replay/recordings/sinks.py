@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.arrivals import Arrival
+from m3l_core.bags.frame_sets import KINDS
 from m3l_core.bundle import BundleDescription
-from m3l_core.frames import FrameSet, Segmentation
+from m3l_core.frames import FrameSet, ImageKind, Segmentation
 from m3l_core.streaming.modality_report import ModalityReport
 
 
@@ -29,9 +30,20 @@ class RunInfo:
     """Whether there is ground truth to look at."""
 
     @property
+    def kinds(self) -> dict[str, ImageKind]:
+        """Of the images of each modality."""
+        return sensors(self.described, self.topics)
+
+    @property
     def name(self) -> str:
         """Of files and folders."""
         return run_name(self.bag, self.scenario)
+
+
+def sensors(described: BundleDescription, topics: Iterable[str]) -> dict[str, ImageKind]:
+    """What kind of images each sensor of the robot gives: the bundle's as the node has them, then others of a bag."""
+    kinds: dict[str, ImageKind] = {modality.name: modality.kind for modality in described.modalities}
+    return kinds | {name: KINDS[name] for name in topics if name not in kinds}
 
 
 def run_name(bag: str, scenario: str) -> str:

@@ -95,11 +95,13 @@ def figures_of(measures: Measures) -> dict[str, float | None]:
 
 
 def mm_robust_of(totals: Mapping[str, Measures]) -> tuple[float, dict[str, float]] | None:
-    """MM-Robust and the mIoU of every subset of the sensors; None unless all were measured.
+    """MM-Robust and the mIoU of every subset of color and depth; None unless all were measured, and nothing else.
 
     Args:
         totals: scenario -> its measures.
     """
+    if any(measures.modalities.keys() - SUBSETS["none"] for measures in totals.values()):
+        return None
     miou = {subset_key(left): _miou(totals[name]) for name, left in SUBSETS.items() if name in totals}
     known = {key: value for key, value in miou.items() if value is not None}
     return (mm_robust(known), known) if len(known) == len(SUBSETS) else None

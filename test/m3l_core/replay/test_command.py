@@ -16,6 +16,7 @@ from support.bags import (
     COLOR,
     DEPTH,
     LABEL,
+    MS,
     PERIOD_NS,
     SIZE,
     START_NS,
@@ -30,9 +31,12 @@ from support.bags import (
     stamps,
     write_bag,
 )
+from support.bundles import write_onnx_bundle
 from support.replays import BrightnessEngine, labelled_frames
 from support.two_cameras import rig_recording
 
+from m3l_core.bags.reader import deserialize, open_bag
+from m3l_core.modalities import ColorModality, DepthModality, IntensityModality
 from m3l_core.replay import command
 from m3l_core.replay.arguments import LiveOptions
 from m3l_core.replay.bags import EngineChoice
@@ -382,3 +386,69 @@ def test_a_real_engine_gives_the_same_report_in_one_process_and_in_two(
         command.main()
         contents.append((output / "report.json").read_bytes())
     assert contents[0] == contents[1]
+
+
+THERMAL = "/thermal/image_raw"
+
+
+@pytest.fixture
+def thermal(tmp_path: Path) -> tuple[Path, Path]:
+    """A bundle of three sensors and a bag of them."""
+    modalities = (ColorModality(), DepthModality(), IntensityModality())
+    counts = np.random.default_rng(0).integers(7000, 9000, (COUNT, *SIZE), np.uint16)
+    images = [
+        Recorded(THERMAL, stamp + 4 * MS, image(pixels, "mono16", stamp))
+        for stamp, pixels in zip(stamps(COUNT), counts, strict=True)
+    ]
+    recorded = sorted([*frames(COUNT), *images], key=lambda each: each.time_ns)
+    return write_onnx_bundle(tmp_path / "bundle", modalities), write_bag(tmp_path / "hall", recorded)
+
+
+def test_the_sensors_of_a_replay_are_the_bundle_s(
+    replayed: Callable[..., Ended], thermal: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bundle, bag = thermal
+    files = []
+    for name, fault in (("no_thermal", "kind: gone"), ("small_thermal", "kind: resolution, scale: 0.5")):
+        files.append(tmp_path / f"{name}.yaml")
+        files[-1].write_text(f"name: {name}\nfaults:\n  - {{{fault}, modality: thermal}}\n")
+    scenarios = ("--scenario", "none", "no_color", *files)
+    ended = replayed(bag, "--bundle", bundle, *scenarios, "--stamp-offset", "thermal=0.001", "--annotate")
+    assert ended.status == 0, ended.error
+    assert f"thermal {THERMAL} (guessed)" in ended.error
+    assert ended.report is not None
+    assert ended.report["bundle"]["modalities"] == ["color", "depth", "thermal"]
+    assert ended.report["mm_robust"] is None  # of two sensors
+    none, no_color, no_thermal, small = ended.report["scenarios"]
+    assert [each["figures"]["complete"] for each in (none, no_color, no_thermal, small)] == [1, 0, 0, 1]
+    for scenario in (no_color, no_thermal):
+        assert scenario["measures"]["stock_synchronizer"]["number"] == 0
+        assert scenario["measures"]["delivery"]["number"] == COUNT
+    with open_bag(tmp_path / "report" / "annotated" / "hall_small_thermal") as annotated:
+        shown = [deserialize(each) for each in annotated.messages((THERMAL,))]
+    assert {(each.encoding, each.height, each.width) for each in shown} == {("16UC1", SIZE[0] // 2, SIZE[1] // 2)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--topic", "thermal=/camera/color/image_raw"), "--topic is for no sensor of this bundle, not for 'thermal'"),
+        (("--topic", "thermal"), "expected SENSOR=TOPIC, got 'thermal'"),
+        (("--stamp-offset", "thermal=1"), "expected color=SECONDS or depth=SECONDS, got one for 'thermal'"),
+    ],
+)
+def test_a_sensor_that_the_bundle_has_not_is_refused(
+    replayed: Callable[..., Ended], kitchen: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = replayed(kitchen, *arguments)
+    assert ended.status in (1, 2)
+    assert said in ended.error
+
+
+def test_a_fault_of_a_sensor_that_there_is_not_is_refused(
+    replayed: Callable[..., Ended], kitchen: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nfaults:\n  - {kind: gone, modality: colour}\n")
+    ended = replayed(kitchen, "--scenario", file)
+    assert "scenario mine: gone of 'colour', expected one of all, color, depth" in ended.error

@@ -188,7 +188,7 @@ def test_a_node_that_cannot_label_says_why(played: Callable[..., Ended], domain:
 
     bundle = write_bundle(tmp_path / "infrared", (ColorModality(), IntensityModality(name="near-infrared")))
     options = ("--bundle", bundle, "--engine", "torch", "--domain", domain, "--scenario", "none")
-    ended = played(record(tmp_path / "hall", 3), *options)
+    ended = played(record(tmp_path / "hall", 3), *options, "--topic", "near-infrared=none")
     assert ended.status == 1
     assert "the node cannot configure: " in ended.error
     assert "the bundle calls a modality 'near-infrared', which cannot be a topic of the node" in ended.error

@@ -348,7 +348,6 @@ def test_another_message_seed_or_key_draws_otherwise() -> None:
         ({"kind": "gone", "every_s": 2.0}, "every_s and for_s belong together"),
         ({"kind": "gone", "every_s": 2.0, "for_s": 3.0}, r"for_s \(3\) must not be above every_s \(2\)"),
         ({"kind": "gone", "every_s": 0.0, "for_s": 0.0}, "greater than or equal to 0.001"),
-        ({"kind": "gone", "modality": "lidar"}, "'color', 'depth' or 'all'"),
         ({"kind": "black", "modality": "depth"}, "'color'"),
         ({"kind": "depth_holes", "share": 0.1, "modality": "color"}, "'depth'"),
         ({"kind": "rate", "rate_hz": 0.0}, "greater than or equal to 0.001"),
