@@ -12,7 +12,7 @@ frames that are there twice. What nobody labelled becomes 255. After a folder, g
 
 Of several annotations of one task of Label Studio the starred one counts, else the newest of --annotator. --status
 tells of every selected frame whether it is labelled, only a draft, empty, skipped or untouched, and by whom, and
-writes nothing. Label Studio tells of drafts only where all tasks are exported: label_studio/start.sh prints how.
+writes nothing. Label Studio tells of drafts and names only in a snapshot: label_studio/start.sh export FILE makes one.
 
 The classes and the frames are those of --selection, the folder that training/select_frames.py wrote. Without it the
 classes are those of --labels, of a labels.yaml in the data's folder or of --bundle, and files are found by the path of

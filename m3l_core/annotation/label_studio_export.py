@@ -6,7 +6,8 @@ user names; who is to be believed otherwise is not for us to say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -55,8 +56,8 @@ class _Submitted(BaseModel):
     """An annotation or a draft."""
 
     id: int | None = None
-    completed_by: Any = None
-    """Number of a user, or number, name and e-mail address; a draft has no such thing, but the next two."""
+    completed_by: int | str | dict[str, Any] | None = None
+    """Number of a user, or that with name and e-mail address; a draft has no such thing, but the next two."""
     user: str | int | None = None
     created_username: str | None = None
     was_cancelled: bool = False
@@ -70,17 +71,20 @@ class _Submitted(BaseModel):
         return self.updated_at or self.created_at or ""
 
     @property
-    def annotator(self) -> str:
-        return next(iter(self.annotators()), "")
+    def number(self) -> str:
+        """Of the annotator; a draft's text ends in it."""
+        if self.completed_by is None:
+            return (self.created_username or "").rpartition(", ")[2]
+        return str(self.completed_by.get("id", "") if isinstance(self.completed_by, dict) else self.completed_by)
 
-    def annotators(self) -> list[str]:
-        """All that the annotator is called: an annotation has a number or all, a draft ends its text in the number."""
-        who = self.completed_by
-        if isinstance(who, dict):
-            name = " ".join(str(who[key]) for key in ("first_name", "last_name") if who.get(key))
-            return [str(each) for each in (who.get("email"), name, who.get("id")) if each]
-        number = (self.created_username or "").rpartition(", ")[2] if who is None else who
-        return [str(each) for each in (number, self.user) if each]
+    def names(self) -> list[str]:
+        """E-mail address and name of the annotator, as far as they are told here."""
+        if not isinstance(self.completed_by, dict):
+            return [] if self.user is None else [str(self.user)]
+        name = " ".join(
+            str(self.completed_by[key]) for key in ("first_name", "last_name") if self.completed_by.get(key)
+        )
+        return [str(each) for each in (self.completed_by.get("email"), name) if each]
 
     def has_regions(self) -> bool:
         return any(str(entry.get("type")).endswith("labels") for entry in self.result)
@@ -92,6 +96,31 @@ class _Task(BaseModel):
     annotations: list[_Submitted]
     drafts: list[Any] = []
     """Whole, or only their numbers."""
+
+    def saved(self) -> list[_Submitted]:
+        """The drafts that are there whole."""
+        found = []
+        for draft in self.drafts:
+            with suppress(ValueError):
+                found.append(checked(_Submitted, draft))
+        return found
+
+
+class _People:
+    """Who is who: most annotations tell only a number, of which others tell more."""
+
+    def __init__(self, tasks: Iterable[_Task]) -> None:
+        self._names: dict[str, list[str]] = {}
+        for task in tasks:
+            for each in (*task.annotations, *task.saved()):
+                if each.names():
+                    self._names[each.number] = each.names()
+
+    def name(self, work: _Submitted) -> str:
+        return next(iter(self._names.get(work.number, [])), work.number)
+
+    def is_called(self, work: _Submitted, name: str | None) -> bool:
+        return name in (work.number, *self._names.get(work.number, []))
 
 
 class _Layer(NamedTuple):
@@ -116,16 +145,20 @@ def read_label_studio(files: ExportFiles, labels: LabelSet, annotator: str | Non
     found = {name: content for name, content in files.documents().items() if isinstance(content, list)}
     if not found:
         return None
-    tasks = [(files.place(name), each) for name, content in found.items() for each in content]
-    images = read_each(tasks, lambda found: _images(*found, labels, annotator))
-    return Annotations("Label Studio", None, images, tuple(work for _, each in tasks for work in _work(each)))
+    read = [(files.place(name), _task(files.place(name), each)) for name, content in found.items() for each in content]
+    people = _People(task for _, task in read if isinstance(task, _Task))
+    work = tuple(work for place, task in read if isinstance(task, _Task) for work in _work(place, task, people))
+    return Annotations(
+        "Label Studio", None, read_each(read, lambda found: _images(*found, labels, annotator, people)), work
+    )
 
 
-def _checked(place: str, content: Any) -> _Task:
+def _task(place: str, content: Any) -> _Task | DatasetError:
+    """A task, or why it is none."""
     try:
         return checked(_Task, content)
     except ValueError as error:
-        raise DatasetError(f'{place} is no list of tasks with annotations, export it as "JSON": {error}') from error
+        return DatasetError(f'{place} is no list of tasks with annotations, export it as "JSON": {error}')
 
 
 def _name(place: str, each: _Task) -> str:
@@ -137,28 +170,29 @@ def _name(place: str, each: _Task) -> str:
     return name
 
 
-def _work(content: Any) -> Iterator[Work]:
-    """What each annotator made of a task; what is wrong with it is told with its image."""
+def _work(place: str, task: _Task, people: _People) -> Iterator[Work]:
+    """What each annotator made of a task."""
     try:
-        each = _checked("", content)
-        name = _name("", each)
-        drafts = [checked(_Submitted, draft) for draft in each.drafts if isinstance(draft, dict)]
-    except (DatasetError, ValueError):
+        name = _name(place, task)
+    except DatasetError:  # told with its image
         return
-    for annotation in each.annotations:
+    for annotation in task.annotations:
         state: State = "labelled" if annotation.has_regions() else "empty"
         state = "skipped" if annotation.was_cancelled else state
-        yield Work(name, state, annotation.annotator, annotation.date)
-    for draft in drafts:
+        yield Work(name, state, people.name(annotation), annotation.date)
+    for draft in task.saved():
         if draft.has_regions():
-            yield Work(name, "draft", draft.annotator, draft.date)
+            yield Work(name, "draft", people.name(draft), draft.date)
 
 
-def _images(place: str, content: Any, labels: LabelSet, annotator: str | None) -> Iterator[AnnotatedImage]:
-    each = _checked(place, content)
-    name = _name(place, each)
+def _images(
+    place: str, task: _Task | DatasetError, labels: LabelSet, annotator: str | None, people: _People
+) -> Iterator[AnnotatedImage]:
+    if isinstance(task, DatasetError):
+        raise task
+    name = _name(place, task)
     origin = f"{place}: {name}"
-    chosen = _chosen(each.annotations, annotator)
+    chosen = _chosen(task.annotations, lambda annotation: people.is_called(annotation, annotator))
     layers = [layer for annotation in chosen if (layer := _layer(annotation, labels, origin)) is not None]
     if not layers:
         return
@@ -166,31 +200,30 @@ def _images(place: str, content: Any, labels: LabelSet, annotator: str | None) -
         raise DatasetError(f"{origin}: the annotations are of images of different sizes")
     draw = layers[0].draw
     if len(layers) > 1:
-        draw = partial(_undecided, f"{origin}: task {each.id}", chosen, [layer.draw for layer in layers])
+        told = [f"{each.id} by {people.name(each) or 'somebody'} of {each.date}" for each in chosen]
+        starred = len(chosen) if chosen[0].ground_truth else "none"
+        which = f"{origin}: task {task.id} has {len(chosen)} annotations, {starred} of them starred: {'; '.join(told)}"
+        draw = partial(_undecided, which, [layer.draw for layer in layers])
     yield AnnotatedImage(name, layers[0].size, draw, origin)
 
 
-def _chosen(annotations: Sequence[_Submitted], annotator: str | None) -> list[_Submitted]:
+def _chosen(annotations: Sequence[_Submitted], is_named: Callable[[_Submitted], bool]) -> list[_Submitted]:
     """The annotation that counts; several where that is not clear, none where nothing was drawn."""
     submitted = [annotation for annotation in annotations if not annotation.was_cancelled]
-    starred = [annotation for annotation in submitted if annotation.ground_truth]
-    pool = starred or submitted
-    own = [annotation for annotation in pool if annotator in annotation.annotators()]
-    if len(pool) > 1 and own:
-        return [max(own, key=lambda annotation: annotation.date)]
+    pool = [annotation for annotation in submitted if annotation.ground_truth] or submitted
+    named = [annotation for annotation in pool if is_named(annotation)]
+    if len(pool) > 1 and named:
+        return [max(named, key=lambda annotation: annotation.date)]
     return [annotation for annotation in pool if annotation.has_regions()]
 
 
-def _undecided(place: str, annotations: Sequence[_Submitted], layers: Sequence[Drawing]) -> NDArray[np.uint8]:
+def _undecided(which: str, layers: Sequence[Drawing]) -> NDArray[np.uint8]:
     drawn = np.stack([draw() for draw in layers])
-    any_of_them = (drawn != IGNORE).any(axis=0)
+    of_any = (drawn != IGNORE).any(axis=0)
     same = (drawn == drawn[0]).all(axis=0)
-    agreement = f"{(same & any_of_them).sum() / max(1, any_of_them.sum()):.1%}"
-    told = "; ".join(f"{each.id} by {each.annotator or 'somebody'} of {each.date}" for each in annotations)
-    starred = len(annotations) if annotations[0].ground_truth else "none"
     raise DatasetError(
-        f"{place} has {len(annotations)} annotations, {starred} of them starred: {told}; they agree in {agreement} of "
-        "the pixels that any of them labels. Star one in Label Studio, or say whose newest counts by --annotator"
+        f"{which}; they agree in {(same & of_any).sum() / max(1, of_any.sum()):.1%} of the pixels that any of them "
+        "labels. Star one in Label Studio, or say whose newest counts by --annotator"
     )
 
 

@@ -2,7 +2,7 @@
 
     selection.json   images/NAME.jpg   masks/NAME.png   coco.json   annotations/instances_default.json
     cvat/labels.json   cvat/segmentation_mask.zip
-    label_studio/start.sh   label_studio/tasks.json   label_studio/config.xml
+    label_studio/start.sh   label_studio/server.py   label_studio/tasks.json   label_studio/config.xml
 
 Without a model there are no masks, no COCO documents, no segmentation_mask.zip, and tasks without predictions. The two
 COCO documents are the same; datumaro finds the images only beside a folder ``annotations``.
@@ -35,6 +35,8 @@ from m3l_core.files import replacing_folder
 from m3l_core.modalities import ColorModality, Modality
 
 IMAGES, MASKS = "images", "masks"
+_PROGRAMS = {"start.sh": "start.sh", "label_studio_server.py": "server.py"}
+"""Of this room -> as it is called in the folder for Label Studio."""
 LOCAL_FILES = "/data/local-files/?d=images/"
 """Where Label Studio finds the images if the package is its document root for local files."""
 
@@ -114,9 +116,10 @@ def _write(
     (folder / "cvat/labels.json").write_text(label_constructor(labels), encoding="utf-8")
     (folder / "label_studio/tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
     (folder / "label_studio/config.xml").write_text(labeling_config(labels), encoding="utf-8")
-    start = folder / "label_studio/start.sh"
-    start.write_bytes(files("m3l_core.annotation").joinpath(start.name).read_bytes())
-    start.chmod(0o755)
+    for source, target in _PROGRAMS.items():
+        program = folder / "label_studio" / target
+        program.write_bytes(files("m3l_core.annotation").joinpath(source).read_bytes())
+        program.chmod(0o755)
     (folder / SELECTION_FILE).write_text(selection.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -154,6 +154,9 @@ COMMANDS: dict[str, Run | str] = {
         "openvino", replace={"EXPORT...": "to_label/masks"}
     ),
     "to_label/label_studio/start.sh": "needs Label Studio; test/training/test_label_studio_round.py runs it",
+    "to_label/label_studio/start.sh export labels.json": (
+        "needs Label Studio; test/training/test_label_studio_round.py runs it"
+    ),
     PYTHON + "training/import_labels.py DATA labels.json --selection to_label --status": (
         "needs Label Studio; test/training/test_label_studio_round.py runs it"
     ),

@@ -161,7 +161,7 @@ def test_the_work_of_everybody_is_told(tmp_path: Path) -> None:
     with read_export(tmp_path, LABELS) as annotations:
         assert annotations.work == (
             Work("a", "labelled", "ana@lab.org", "2026-11-01T10:00:00Z"),
-            Work("a", "empty", "9", "2026-11-02T10:00:00Z"),
+            Work("a", "empty", "ben@lab.org", "2026-11-02T10:00:00Z"),  # whose number the draft tells
             Work("b", "skipped", "1", "2026-11-03T10:00:00Z"),
-            Work("c", "draft", "9", "2026-11-05T10:00:00Z"),
+            Work("c", "draft", "ben@lab.org", "2026-11-05T10:00:00Z"),
         )
