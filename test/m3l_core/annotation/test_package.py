@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +183,28 @@ def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_selection(tmp_path)
     with pytest.raises(DatasetError, match="cannot be read"):
         read_selection(tmp_path / "none")
+
+
+def test_label_studio_s_script_says_what_it_lacks(rooms: list[Sample], tmp_path: Path) -> None:
+    """test/training/test_label_studio_round.py runs it with the real one."""
+    package(rooms, tmp_path / "out", None)
+    start = tmp_path / "out/label_studio/start.sh"
+    environment = {"PATH": os.environ["PATH"], "LABEL_STUDIO": "no-such-label-studio"}
+    for arguments, status, told in (
+        ([], 1, "there is no no-such-label-studio: install it in an environment of its own"),
+        (["export", "labels.json"], 1, "nothing was labelled here yet: run label_studio/start.sh first"),
+        (["export"], 2, "expected nothing, or: export FILE.json"),
+    ):
+        done = subprocess.run([start, *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.startswith(f"start.sh: {told}")) == (status, True), done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (start.parent / "data").mkdir()
+    (start.parent / "data/login").write_text("password\ntoken\n")
+    command = [start, "export", "labels.json"]
+    done = subprocess.run(
+        command, env=environment | {"PORT": str(port)}, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1 and f"http://127.0.0.1:{port} does not answer" in done.stderr
+    assert not (tmp_path / "labels.json").exists()
