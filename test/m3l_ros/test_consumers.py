@@ -171,15 +171,17 @@ def test_every_class_of_the_nav2_file_has_every_parameter_that_the_layer_reads()
         assert isinstance(source[kind]["dominant_priority"], bool)
 
 
-@pytest.mark.parametrize("qos", [qos_profile_system_default, qos_profile_sensor_data], ids=["default", "sensor_data"])
-def test_isaac_ros_nvblox(qos: QoSProfile) -> None:
+def test_isaac_ros_nvblox() -> None:
     with running_with("isaac_ros_nvblox.yaml") as driver:
         wanted = section("isaac_ros_nvblox.yaml", "/**/nvblox_node", "ros__parameters")
         assert wanted["use_segmentation"] and wanted["mapping_type"].startswith("human_with_static")
         mask_topics = {"/segmentation/mask_of_interest": Image, "/segmentation/camera_info": CameraInfo}
-        color = Consumer(driver, {COLOR: Image, "/color/camera_info": CameraInfo, **mask_topics}, qos)
-        depth = Consumer(driver, {DEPTH: Image, **mask_topics}, qos)
+        color_topics = {COLOR: Image, "/color/camera_info": CameraInfo, **mask_topics}
+        color = Consumer(driver, color_topics, qos_profile_system_default)
+        as_in_the_file = Consumer(driver, color_topics, qos_profile_sensor_data)
+        depth = Consumer(driver, {DEPTH: Image, **mask_topics}, qos_profile_sensor_data)
         *_, mask, info = color.wait_for_set(color.exact_set)
+        assert as_in_the_file.wait_for_set(as_in_the_file.exact_set)
         assert depth.wait_for_set(depth.approximate_set)
         assert mask.encoding == "mono8"  # else "Invalid mask image encoding"
         assert mask.step == mask.width  # its rows are read without the step
@@ -208,18 +210,18 @@ def test_hydra() -> None:
         assert set(np.unique(ids[~masked])) == {entry["label"] for entry in space["label_names"]}
 
 
-@pytest.mark.parametrize("picture", ["overlay", "color_mask"])
-def test_rtabmap(picture: str) -> None:
+def test_rtabmap() -> None:
     with running_with("rtabmap.yaml") as driver:
         wanted = section("rtabmap.yaml", "/**/rtabmap", "ros__parameters")
         assert (wanted["qos_image"], wanted["qos_camera_info"], wanted["approx_sync"]) == (2, 2, False)
-        topics = {f"/segmentation/{picture}": Image, "/segmentation/camera_info": CameraInfo, DEPTH: Image}
-        consumer = Consumer(driver, topics, QoSProfile(depth=wanted["topic_queue_size"], reliability=BEST_EFFORT))
-        rgb, info, depth = consumer.wait_for_set(consumer.exact_set)
-        assert rgb.encoding in ("mono8", "mono16", "rgb8", "bgr8", "rgba8", "bgra8")
-        assert depth.encoding in ("16UC1", "32FC1", "mono16")
-        assert rgb.width // depth.width == rgb.height // depth.height >= 1
-        assert (info.height, info.width) == (rgb.height, rgb.width) and info.p[0] > 0
-        if picture == "color_mask":
-            palette = {tuple(each.color) for each in LABELS.classes} | {(0, 0, 0)}
-            assert {tuple(pixel) for pixel in pixels_of(rgb).reshape(-1, 3)} <= palette
+        qos = QoSProfile(depth=wanted["topic_queue_size"], reliability=BEST_EFFORT)
+        for picture in ("overlay", "color_mask"):
+            topics = {f"/segmentation/{picture}": Image, "/segmentation/camera_info": CameraInfo, DEPTH: Image}
+            consumer = Consumer(driver, topics, qos)
+            rgb, info, depth = consumer.wait_for_set(consumer.exact_set)
+            assert rgb.encoding in ("mono8", "mono16", "rgb8", "bgr8", "rgba8", "bgra8")
+            assert depth.encoding in ("16UC1", "32FC1", "mono16")
+            assert rgb.width // depth.width == rgb.height // depth.height >= 1
+            assert (info.height, info.width) == (rgb.height, rgb.width) and info.p[0] > 0
+        palette = {tuple(each.color) for each in LABELS.classes} | {(0, 0, 0)}
+        assert {tuple(pixel) for pixel in pixels_of(rgb).reshape(-1, 3)} <= palette
