@@ -57,8 +57,8 @@ class Annotations:
     """What the annotators could choose from; None where the format does not tell."""
     images: Iterator[AnnotatedImage | DatasetError]
     """In the place of an image that cannot be read stands why."""
-    work: tuple[Work, ...] | None = None
-    """Who did what; None where the format does not tell."""
+    work: tuple[Work | DatasetError, ...] | None = None
+    """Who did what, or why that cannot be told; None where the format does not tell."""
 
 
 def listed(problems: Sequence[str]) -> str:

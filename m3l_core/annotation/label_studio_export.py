@@ -147,7 +147,7 @@ def read_label_studio(files: ExportFiles, labels: LabelSet, annotator: str | Non
         return None
     read = [(files.place(name), _task(files.place(name), each)) for name, content in found.items() for each in content]
     people = _People(task for _, task in read if isinstance(task, _Task))
-    work = tuple(work for place, task in read if isinstance(task, _Task) for work in _work(place, task, people))
+    work = tuple(work for place, task in read for work in _work(place, task, people))
     return Annotations(
         "Label Studio", None, read_each(read, lambda found: _images(*found, labels, annotator, people)), work
     )
@@ -170,11 +170,14 @@ def _name(place: str, each: _Task) -> str:
     return name
 
 
-def _work(place: str, task: _Task, people: _People) -> Iterator[Work]:
-    """What each annotator made of a task."""
+def _work(place: str, task: _Task | DatasetError, people: _People) -> Iterator[Work | DatasetError]:
+    """What each annotator made of a task, or why that cannot be told."""
     try:
+        if isinstance(task, DatasetError):
+            raise task
         name = _name(place, task)
-    except DatasetError:  # told with its image
+    except DatasetError as error:
+        yield error
         return
     for annotation in task.annotations:
         state: State = "labelled" if annotation.has_regions() else "empty"
@@ -229,8 +232,15 @@ def _undecided(which: str, layers: Sequence[Drawing]) -> NDArray[np.uint8]:
 
 def _layer(annotation: _Submitted, labels: LabelSet, origin: str) -> _Layer | None:
     """None if there is no region in it."""
-    results = [_region_result(entry, origin) for entry in annotation.result]
-    found = [result for result in results if result is not None]
+    found: list[_Result] = []
+    problems: dict[str, None] = {}
+    for entry in annotation.result:
+        try:
+            found += [result] if (result := _region_result(entry, origin)) is not None else []
+        except DatasetError as error:
+            problems[str(error)] = None
+    if problems:
+        raise DatasetError("\n".join(problems))
     if not found:
         return None
     sizes = {(result.original_height, result.original_width) for result in found}

@@ -49,8 +49,10 @@ class StatusReader:
 
     def add(self, annotations: Annotations) -> None:
         """Take in an export."""
-        for each in annotations.work if annotations.work is not None else self._seen(annotations):
+        for each in annotations.work if annotations.work is not None else _seen(annotations):
             try:
+                if isinstance(each, DatasetError):
+                    raise each
                 self._work[self._finder.find(each.name)].append(each)
             except DatasetError as error:
                 self.refuse(error)
@@ -78,12 +80,13 @@ class StatusReader:
             work.append(Work(self._names[place], "labelled", IN_THE_DATA))
         return work
 
-    def _seen(self, annotations: Annotations) -> Iterator[Work]:
-        """Of a format that does not tell who did what: whether something is drawn."""
-        for image in annotations.images:
-            try:
-                if isinstance(image, DatasetError):
-                    raise image
-                yield Work(image.name, "labelled" if (image.draw() != IGNORE).any() else "empty")
-            except DatasetError as error:
-                self.refuse(error)
+
+def _seen(annotations: Annotations) -> Iterator[Work | DatasetError]:
+    """Of a format that does not tell who did what: whether something is drawn."""
+    for image in annotations.images:
+        try:
+            if isinstance(image, DatasetError):
+                raise image
+            yield Work(image.name, "labelled" if (image.draw() != IGNORE).any() else "empty")
+        except DatasetError as error:
+            yield error

@@ -159,9 +159,12 @@ def test_the_work_of_everybody_is_told(tmp_path: Path) -> None:
     ]
     write_files(tmp_path, {"project.json": json.dumps(tasks)})
     with read_export(tmp_path, LABELS) as annotations:
-        assert annotations.work == (
+        assert annotations.work is not None
+        *work, unreadable = annotations.work
+        assert isinstance(unreadable, DatasetError) and "no list of tasks with annotations" in str(unreadable)
+        assert work == [
             Work("a", "labelled", "ana@lab.org", "2026-11-01T10:00:00Z"),
             Work("a", "empty", "ben@lab.org", "2026-11-02T10:00:00Z"),  # whose number the draft tells
             Work("b", "skipped", "1", "2026-11-03T10:00:00Z"),
             Work("c", "draft", "ben@lab.org", "2026-11-05T10:00:00Z"),
-        )
+        ]

@@ -237,6 +237,10 @@ def test_every_region_that_cannot_be_drawn_is_told(tmp_path: Path) -> None:
         (xml(bad), ["has a box (wall)", "has 3 pixels in a box of 2x2", "uses the class 'sofa'"]),
         (coco(*boxes), ["annotation 3 (wall) is a box", "annotation 4 (wall) is a box"]),
         (coco(*strays), ["annotation 5 is of image 8", "annotation 6 is of image 8"]),
+        (
+            tasks({"type": "rectanglelabels"}, brush(WHOLE), {"type": "ellipselabels"}),
+            ["region of type rectanglelabels", "region of type ellipselabels"],
+        ),
         (tasks(brush(WHOLE, "sofa"), brush(WHOLE, "rug")), ["uses the class 'sofa'", "uses the class 'rug'"]),
     )
     for number, (files, reasons) in enumerate(exports):

@@ -21,7 +21,8 @@ def test_every_selected_frame_has_the_state_of_who_came_farthest() -> None:
     reader = StatusReader(PLACES, labelled=(1, 5))
     first = Work("images/a.jpg", "skipped", "ana", "2026-11-02"), Work("b", "draft", "ben"), Work("c", "empty", "ben")
     reader.add(Annotations("a format", None, iter(()), first))
-    reader.add(Annotations("a format", None, iter(()), (Work("a", "labelled", "ben", "2026-11-01"),)))
+    last = Work("a", "labelled", "ben", "2026-11-01"), DatasetError("a task is damaged")
+    reader.add(Annotations("a format", None, iter(()), last))
     assert told(reader) == {
         "a": ("labelled", ["ben", "ana"]),
         "b": ("draft", ["ben"]),
@@ -29,7 +30,8 @@ def test_every_selected_frame_has_the_state_of_who_came_farthest() -> None:
         "d": ("labelled", [IN_THE_DATA]),
         "e": ("untouched", []),
     }
-    reader.check()
+    with pytest.raises(DatasetError, match=r"the status is without these, which cannot be used:\n  a task is damaged$"):
+        reader.check()
 
 
 def test_of_a_format_without_annotators_the_drawn_pixels_count() -> None:
