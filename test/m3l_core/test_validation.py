@@ -111,9 +111,11 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> None:
     with read_export(path, Recipe.model_validate(RECIPE).labels) as annotations:
-        return list(annotations.images)
+        for image in annotations.images:
+            if isinstance(image, M3LError):
+                raise image
 
 
 # What is read -> (its file, what stands in it, who reads it, what is wrong)

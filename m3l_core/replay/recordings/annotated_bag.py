@@ -108,7 +108,7 @@ class AnnotatedBag:
         )
         self._write(COLORS, png(colors, head), now_ns)
         for name, frame in frame_set.frames.items():
-            if frame.data.ndim == 2 and not _is_plain(frame):
+            if frame.data.dtype != np.uint8 and not _is_plain(frame):
                 pixels = frame.data if frame.data.dtype == np.uint16 else in_millimetres(frame.data)
                 self._write(_plain(name), image(pixels, "16UC1", header(frame.stamp_ns, frame.frame_id)), now_ns)
 
@@ -119,7 +119,8 @@ class AnnotatedBag:
             for name, topic in self._run.topics.items()
         }
         labels = {"labels": COLORS, "overlay": OVERLAY, "confidence": CONFIDENCE}
-        return foxglove_layout(shown | labels, {*shown.values()}, [_status_name(name) for name in shown])
+        depths = {shown[name] for name, kind in self._run.kinds.items() if kind == "depth" and name in shown}
+        return foxglove_layout(shown | labels, depths, [_status_name(name) for name in shown])
 
     def _diagnose(self, reports: Mapping[str, ModalityReport], now_ns: int) -> Any:
         statuses = [

@@ -8,12 +8,12 @@ from typing import Any
 _FARTHEST_MM = 8000
 
 
-def foxglove_layout(images: Mapping[str, str], sensors: Collection[str], states: Sequence[str]) -> Any:
+def foxglove_layout(images: Mapping[str, str], depths: Collection[str], states: Sequence[str]) -> Any:
     """Pictures in two rows, the states of the sensors below.
 
     Args:
         images: title -> topic.
-        sensors: topics of what sensors saw: what of it has one channel is drawn in false colors, up to 8 m of depth.
+        depths: those topics that are depth, which is drawn in false colors up to 8 m.
         states: names of diagnostic statuses on ``/diagnostics``, whose messages are states.
 
     Returns:
@@ -22,7 +22,7 @@ def foxglove_layout(images: Mapping[str, str], sensors: Collection[str], states:
     panels: dict[str, Any] = {}
     for number, (title, topic) in enumerate(images.items()):
         mode: dict[str, Any] = {"imageTopic": topic, "synchronize": False}
-        if topic in sensors:
+        if topic in depths:
             mode |= {"colorMode": "colormap", "colorMap": "turbo", "minValue": 0, "maxValue": _FARTHEST_MM}
         panels[f"Image!{number}"] = {"imageMode": mode, "foxglovePanelTitle": title, "lichtblickPanelTitle": title}
     pictures = [*panels]

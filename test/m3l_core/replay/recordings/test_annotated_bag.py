@@ -20,6 +20,7 @@ from support.bags import (
     DEPTH,
     MS,
     PERIOD_NS,
+    SIZE,
     START_NS,
     Recorded,
     break_chunk,
@@ -27,6 +28,7 @@ from support.bags import (
     frames,
     image,
     millimetres,
+    rgb,
     stamps,
     write_bag,
 )
@@ -36,6 +38,8 @@ from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.message_types import message_types
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
+from m3l_core.frames import Frame, FrameSet, Segmentation
+from m3l_core.modalities import ColorModality, IntensityModality
 from m3l_core.overlay import overlay
 from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.recordings.annotated_bag import (
@@ -49,7 +53,7 @@ from m3l_core.replay.recordings.annotated_bag import (
     annotated_bag,
 )
 from m3l_core.replay.recordings.ros_messages import header, jpeg
-from m3l_core.replay.recordings.sinks import RunInfo
+from m3l_core.replay.recordings.sinks import Labelled, RunInfo
 from m3l_core.streaming.image_messages import decode_color, decode_depth, stamp_to_ns
 
 COUNT = 10
@@ -150,6 +154,21 @@ def test_depth_that_viewers_cannot_decode_is_there_as_raw_millimetres_too(
     for number, message in enumerate(plain):
         np.testing.assert_array_equal(decode_depth(message), millimetres(number))
     assert shown(path)["depth"]["imageTopic"] == "/segmentation/depth"
+
+
+@pytest.mark.parametrize(("dtype", "written"), [(np.uint8, set()), (np.uint16, {"/segmentation/thermal"})])
+def test_images_of_8_bits_are_decoded_everywhere(dtype: type, written: set[str], tmp_path: Path) -> None:
+    described = describe((ColorModality(), IntensityModality()))
+    run = RunInfo("hall", "none", {"color": COLOR, "thermal": "/thermal/image_raw/compressed"}, described)
+    frames = {"color": rgb(0), "thermal": millimetres(0).astype(dtype)}
+    frame_set = FrameSet("color", {name: Frame(name, START_NS, pixels) for name, pixels in frames.items()})
+    labels = np.zeros(SIZE, np.uint8)
+    with annotated_bag(tmp_path, run) as sink:
+        sink.labelled(Labelled(frame_set, Segmentation(labels, labels), START_NS, 0, 0, None))
+    with open_bag(tmp_path / "hall_none") as bag:
+        assert set(bag.topics) - {MASK, CONFIDENCE, OVERLAY, COLORS} == written
+    thermal, color = (shown(tmp_path / "hall_none")[name] for name in ("thermal", "color"))
+    assert thermal.keys() == color.keys() == {"imageTopic", "synchronize"}, "no range of depths"
 
 
 def shown(path: Path) -> dict[str, Any]:
