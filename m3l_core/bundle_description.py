@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from m3l_core.frames import ImageKind
 from m3l_core.labels import LabelSet
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.modalities import InputSide, Modalities
@@ -50,6 +51,11 @@ class BundleDescription(BaseModel):
     @property
     def modality_names(self) -> tuple[str, ...]:
         return tuple(modality.name for modality in self.modalities)
+
+    @property
+    def image_kinds(self) -> dict[str, ImageKind]:
+        """What the images of each modality hold, in the order of the modalities."""
+        return {modality.name: modality.kind for modality in self.modalities}
 
     @model_validator(mode="after")
     def _parts_agree(self) -> BundleDescription:

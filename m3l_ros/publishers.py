@@ -42,7 +42,7 @@ class SegmentationPublishers:
     def __init__(self, node: LifecycleNode, description: BundleDescription) -> None:
         self._node = node
         self._labels = description.labels
-        self._kinds = {modality.name: modality.kind for modality in description.modalities}
+        self._kinds = description.image_kinds
         self._overrides = QoSOverridingOptions.with_default_policies()
         depths = [name for name, kind in self._kinds.items() if kind == "depth"]
         self._cloud = LabelledCloud(depths, *map(node.resolve_topic_name, (input_topic("color"), "color/camera_info")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from m3l_core.bags.frame_sets import MODALITIES, BagFrames
+from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import open_bag
 from m3l_core.bags.topics import choose_topics
 from m3l_core.bundle import BundleDescription
@@ -22,7 +22,7 @@ def read_model_inputs(source: Path, description: BundleDescription, limit: int =
     """At most ``limit`` frame sets with every modality of the bundle.
 
     Args:
-        source: a bag with color and depth, or an index file.
+        source: a bag, or an index file.
 
     Raises:
         DatasetError: it is neither, is damaged, or holds no frame set with every modality.
@@ -35,7 +35,8 @@ def read_model_inputs(source: Path, description: BundleDescription, limit: int =
 
 def _of_bag(path: Path, description: BundleDescription, limit: int) -> list[ModelInput]:
     with open_bag(path) as bag:
-        frames = BagFrames(bag, choose_topics(bag.topics, dict.fromkeys(MODALITIES)))
+        topics = choose_topics(bag.topics, dict.fromkeys(description.modality_names))
+        frames = BagFrames(bag, topics, kinds=description.image_kinds)
         complete = (each for each in frames if set(description.modality_names) <= set(each.frames))
         spread = evenly_spread(list(islice(complete, 0, limit * _STRIDE * _CHOICE, _STRIDE)), limit)
     return [prepare(each, description.modalities, description.input_size) for each in spread]

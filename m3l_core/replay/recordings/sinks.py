@@ -42,7 +42,7 @@ class RunInfo:
 
 def sensors(described: BundleDescription, topics: Iterable[str]) -> dict[str, ImageKind]:
     """What kind of images each sensor of the robot gives: the bundle's as the node has them, then others of a bag."""
-    kinds: dict[str, ImageKind] = {modality.name: modality.kind for modality in described.modalities}
+    kinds = described.image_kinds
     return kinds | {name: KINDS[name] for name in topics if name not in kinds}
 
 
