@@ -25,7 +25,7 @@ from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.camera_info import fitted
 from m3l_ros.diagnostics import LatencyMeter, LoadMeter, modality_status
 from m3l_ros.image_input import ImageInput
-from m3l_ros.log_bridge import log_event
+from m3l_ros.log_bridge import EventLog
 from m3l_ros.parameters import health_thresholds, output_settings, sync_config, value
 from m3l_ros.polling import Polling
 from m3l_ros.publishers import SegmentationPublishers
@@ -52,7 +52,9 @@ class SessionAccount(NamedTuple):
 class LabellingSession:
     """Begins to label when it is made and ends with ``close``; both in the executor's thread."""
 
-    def __init__(self, node: LifecycleNode, segmenter: Segmenter, publishers: SegmentationPublishers) -> None:
+    def __init__(
+        self, node: LifecycleNode, segmenter: Segmenter, publishers: SegmentationPublishers, event_log: EventLog
+    ) -> None:
         self._node = node
         self._segmenter = segmenter
         self._publishers = publishers
@@ -77,7 +79,7 @@ class LabellingSession:
             self._offer,
             clock=self._polling.now_ns,
             config=sync_config(node, self._names),
-            on_event=lambda event: log_event(node.get_logger(), event),
+            on_event=event_log,
         )
         with ExitStack() as started:  # what has been started is stopped again if a later step fails
             self._worker = LatestOnlyWorker(self._label, "segmentation worker")

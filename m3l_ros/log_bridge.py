@@ -8,13 +8,26 @@ from typing import Any
 from m3l_core.streaming.modality_report import ModalityState, SyncEvent
 
 
-def log_event(logger: Any, event: SyncEvent) -> None:
-    """Write what happened in a synchronizer: a warning, but for a sensor that is well or merely late."""
-    # rclpy wants each level from a line of its own.
-    if event.state in (None, ModalityState.LOST):
-        logger.warning(event.text)
-    else:
-        logger.info(event.text)
+class EventLog:
+    """Writes what happens in the synchronizers of a node, one after the other: what can be mended by a setting once.
+
+    A warning, but for a sensor that is well or merely late.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self._told: set[tuple[str | None, str]] = set()
+
+    def __call__(self, event: SyncEvent) -> None:
+        if event.cause:
+            if (event.modality, event.cause) in self._told:
+                return
+            self._told.add((event.modality, event.cause))
+        # rclpy wants each level from a line of its own.
+        if event.state in (None, ModalityState.LOST):
+            self._logger.warning(event.text)
+        else:
+            self._logger.info(event.text)
 
 
 class LogBridge(logging.Handler):

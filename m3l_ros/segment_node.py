@@ -28,7 +28,7 @@ from m3l_core.shipped import shipped_bundle
 from m3l_core.streaming.color_conversion import converter_problem
 from m3l_ros.diagnostics import diagnostic_array, pipeline_status
 from m3l_ros.labelling_session import LabellingSession, SessionAccount
-from m3l_ros.log_bridge import bridge_logging, unbridge_logging
+from m3l_ros.log_bridge import EventLog, bridge_logging, unbridge_logging
 from m3l_ros.manager_bond import ManagerBond
 from m3l_ros.output_settings import unknown_classes
 from m3l_ros.parameters import NodeParameters, output_settings, value
@@ -50,6 +50,7 @@ class SegmentNode(LifecycleNode):
         self._own_parameters = NodeParameters(self, lambda: self._session is not None)
         self._tell_unknown_parameters(configured=False)
         self._log_bridge = bridge_logging(self.get_logger())
+        self._event_log = EventLog(self.get_logger())
         self._engine_loader = engine_loader
         self._segmenter: Segmenter | None = None
         self._outputs: SegmentationPublishers | None = None
@@ -151,6 +152,7 @@ class SegmentNode(LifecycleNode):
         engine = self._engine_loader(bundle, *options)
         self._outputs = SegmentationPublishers(self, bundle.description)
         self._segmenter = Segmenter(bundle.description, engine)
+        self._event_log = EventLog(self.get_logger())  # what was told before may be told again
         self._own_parameters.class_names = names
         used = f"{engine.name} {engine.precision} on {engine.device}"
         self.get_logger().info(f"{bundle.description.name} from {bundle.folder}: {used}")
@@ -162,7 +164,7 @@ class SegmentNode(LifecycleNode):
     def _activate(self) -> None:
         assert self._segmenter is not None and self._outputs is not None
         self._outputs.publish_label_info(output_settings(self))
-        self._session = LabellingSession(self, self._segmenter, self._outputs)
+        self._session = LabellingSession(self, self._segmenter, self._outputs, self._event_log)
         self._bond.begin(value(self, "bond_heartbeat_period"))
 
     def _end_session(self) -> None:

@@ -12,7 +12,7 @@ from m3l_core.streaming.image_messages import stamp_to_ns
 from m3l_core.streaming.repeats import Failures, Repeats
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
-from m3l_ros.log_bridge import log_event
+from m3l_ros.log_bridge import EventLog
 from m3l_ros.polling import Polling
 
 try:
@@ -68,7 +68,7 @@ class FrameSynchronizerFilter(SimpleFilter):
             self._hand_over,
             clock=self._polling.now_ns,
             config=config,
-            on_event=lambda event: log_event(self._logger, event),
+            on_event=EventLog(self._logger),
         )
         self._polling.start(self.synchronizer, self.synchronizer.poll)
         # message_filters offers no way to disconnect, so each input is given what destroy() can empty.

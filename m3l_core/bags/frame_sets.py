@@ -119,7 +119,7 @@ class BagFrames:
         self.dropped[modality, reason if known else "other reasons"] += 1
 
     def _note(self, event: SyncEvent) -> None:
-        if event.is_remark:
+        if event.cause:
             self.remarks.append(event.text)
 
     def _arrivals(self) -> Iterator[Arrival]:

@@ -42,8 +42,8 @@ class SyncEvent:
     modality: str | None = None
     state: ModalityState | None = None
     """The new state, where the event is a change of state."""
-    is_remark: bool = False
-    """Whether it says what keeps healthy frames from being used; told once."""
+    cause: str = ""
+    """Of what keeps healthy frames from being used, the setting that helps; each is told once."""
 
 
 @dataclass(frozen=True, slots=True)

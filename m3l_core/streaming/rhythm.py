@@ -47,6 +47,9 @@ class Rhythm:
         self._leap_gap_ns = 0
         self._left: tuple[int, int] | None = None
         """Newest stamp and arrival of the timeline from which the stamps jumped back."""
+        self._before: tuple[int, int, int] | None = None
+        """Newest stamp, its arrival and ``_soonest_ns`` before a frame that came half a period sooner than any other:
+        another publisher may have sent it, whose stamps are a little ahead."""
         self._stamp_distances, self._arrival_distances = _Median(), _Median()
         self._arrival_distance_ns = 0
         """Their median."""
@@ -61,6 +64,7 @@ class Rhythm:
 
     def observe(self, stamp_ns: int, now_ns: int) -> None:
         """Take note of a frame whose stamp is believed."""
+        self._doubt(stamp_ns, now_ns)
         # Smoothed: one late arrival is no other clock.
         skew, former = stamp_ns - now_ns, self.skew_ns
         self.skew_ns = skew if former is None else former + (skew - former) // 8
@@ -88,12 +92,16 @@ class Rhythm:
         """How far a stamp is from the newest one if it jumps, else 0.
 
         It jumps back by more than ``reset_interval_ns``, or ahead: a frame that comes by two periods, and by
-        ``slack_ns``, sooner after its stamp than any other of late did is from the future.
+        ``slack_ns``, sooner after its stamp than any other of late did is from the future; where another publisher's
+        stamps were found to be less ahead than that, by half a period.
         """
         if self.newest_stamp_ns is None:
             return 0
         distance = stamp_ns - self.newest_stamp_ns
-        ahead = distance > 0 and stamp_ns - now_ns - self._soonest_ns > self._may_lead_ns
+        may_lead = self._may_lead_ns
+        if self.period_ns and self.gap_ns <= may_lead and self.is_contested(now_ns):
+            may_lead = self.period_ns // 2
+        ahead = distance > 0 and stamp_ns - now_ns - self._soonest_ns > may_lead
         return distance if ahead or distance < -self.reset_interval_ns else 0
 
     def leave(self) -> None:
@@ -165,6 +173,25 @@ class Rhythm:
             self.arrivals.clear()
         if self._conflict_ns is not None and self._conflict_ns > now_ns:
             self._conflict_ns, self.disputed_until_ns = None, 0
+
+    def _doubt(self, stamp_ns: int, now_ns: int) -> None:
+        """Take back what a frame has changed whose stamp was a little ahead, if this one goes on from those before it.
+
+        A publisher's own frames come in the order of their stamps: if they are sooner from now on, none goes back.
+        """
+        newest, period, before = self.newest_stamp_ns, self.period_ns, self._before
+        self._before = None
+        if newest is None or period is None or self.unsettled:
+            return
+        if before is not None and now_ns - before[1] <= 3 * period:
+            if before[0] < stamp_ns < newest:
+                self.newest_stamp_ns, self._newest_arrival_ns, self._soonest_ns = before
+                self._leap_gap_ns = newest - stamp_ns
+                self._end_leaps(now_ns)
+            else:
+                self._before = before
+        elif stamp_ns - now_ns - self._soonest_ns > period // 2:
+            self._before = newest, self._newest_arrival_ns, self._soonest_ns
 
     def _goes_on(self, former_ns: int, arrival_ns: int, stamp_ns: int, now_ns: int) -> bool:
         """Whether a stamp is later than another, by no more than the clock and what it may run ahead."""

@@ -98,7 +98,7 @@ class SetAssembler:
             cause, stream.mismatch = mismatch(reference, stream, stamp_ns, self._config)
             if (stream.name, cause) not in self._told:
                 self._told.add((stream.name, cause))
-                self._on_event(SyncEvent(stream.mismatch, stream.name, is_remark=True))
+                self._on_event(SyncEvent(stream.mismatch, stream.name, cause=cause))
         apart = apart_ns(reference, stream)
         return (
             differ(reference, stream, apart)

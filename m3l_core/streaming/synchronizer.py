@@ -38,8 +38,8 @@ class FrameSynchronizer:
     Args:
         modalities: one name or more, the preferred reference first.
         on_set: takes each frame set.
-        clock: current time in nanoseconds, of any epoch: monotonic time, ROS time, or a bag's. Arrivals and waits
-            are measured with it, so that a replay decides exactly as a robot would.
+        clock: current time in nanoseconds since any epoch, not negative: monotonic time, ROS time, or a bag's.
+            Arrivals and waits are measured with it, so that a replay decides exactly as a robot would.
         on_event: takes each ``SyncEvent``.
 
     Raises:

@@ -10,7 +10,8 @@ from rcl_interfaces.msg import Log
 from support.engines import ConstantEngine, loader
 from support.rig import Rig
 
-from m3l_ros.log_bridge import LogBridge
+from m3l_core.streaming.modality_report import ModalityState, SyncEvent
+from m3l_ros.log_bridge import EventLog, LogBridge
 
 pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 CORE = logging.getLogger("m3l_core")
@@ -43,3 +44,31 @@ def test_other_libraries_keep_their_own_log(tiny_bundle: Path) -> None:
         logging.getLogger("m3l_core.last").info("ours")
         rig.driver.wait_for_line("ours")
         assert not rig.driver.lines("not ours")
+
+
+class Lines:
+    """A logger that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.infos: list[str] = []
+        self.warning, self.info = self.warnings.append, self.infos.append
+
+
+def test_what_a_setting_mends_is_told_once_for_each_and_all_else_each_time() -> None:
+    lines = Lines()
+    log = EventLog(lines)
+    for shift in ("0.51", "0.52"):  # as after a deactivation and an activation
+        log(SyncEvent(f"color and depth differ by {shift} s", "depth", cause="sync_timeout"))
+        log(SyncEvent("color and thermal differ by 0.7 s", "thermal", cause="sync_timeout"))
+        log(SyncEvent("depth's stamps never meet", "depth", cause="approx_sync_max_interval"))
+        log(SyncEvent("reset: the clock went back"))
+        log(SyncEvent("depth is LOST", "depth", ModalityState.LOST))
+        log(SyncEvent("depth is OK", "depth", ModalityState.OK))
+    assert lines.warnings == [
+        "color and depth differ by 0.51 s",
+        "color and thermal differ by 0.7 s",
+        "depth's stamps never meet",
+        *2 * ["reset: the clock went back", "depth is LOST"],
+    ]
+    assert lines.infos == 2 * ["depth is OK"]

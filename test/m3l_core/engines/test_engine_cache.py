@@ -168,7 +168,8 @@ def test_an_engine_of_another_network_or_precision_does_not_count(bundle: ModelB
 
 def test_a_compatible_engine_runs_where_nvidia_says_it_does(bundle: ModelBundle) -> None:
     engine = stored(bundle, version_compatible=True, hardware_compatible=True)
-    for tensorrt, device in (("10.3.0", ORIN), ("10.3.0", BIGGER), ("10.16.1.11", BIGGER)):
+    ampere = CudaDevice("NVIDIA A100", (8, 0), "13.0")  # the first that counts
+    for tensorrt, device in (("10.3.0", ORIN), ("10.3.0", ampere), ("10.3.0", BIGGER), ("10.16.1.11", BIGGER)):
         assert find(bundle, "fp16", tensorrt, device) == engine
     for tensorrt, device in (("10.2.0", ORIN), ("11.0.0.114", ORIN), ("10.3.0", OLD)):
         with pytest.raises(EngineError, match="Refused"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,14 @@ from support.two_cameras import (
     turned,
 )
 
-from m3l_core.bags.reader import deserialize, open_bag
+from m3l_core.bags.reader import Bag, RecordedMessage, deserialize, open_bag
 from m3l_core.bags.time_range import Moment, TimeRange
 from m3l_core.datasets.folder import read_image, read_index, read_sample
 from m3l_core.datasets.indexing import draw_validation, read_recordings, write_indexes
 from m3l_core.errors import DatasetError
 from m3l_core.extraction import frame_set_files
 from m3l_core.extraction.extraction import Extraction, extract_bag, extract_bags
-from m3l_core.extraction.frame_index import INDEX_FILE
+from m3l_core.extraction.frame_index import INDEX_FILE, FrameIndex
 from m3l_core.extraction.label_topic import LabelSource
 from m3l_core.extraction.source import SOURCE_FILE
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask, prepare_extraction
@@ -251,6 +252,35 @@ def test_a_damaged_bag_is_told_and_what_was_extracted_is_sound(tmp_path: Path) -
     for stamp in found:
         number = stamps(600).index(stamp)
         np.testing.assert_array_equal(read_image(tmp_path / f"data/kitchen/color/{stamp}.png", "color"), rgb(number))
+
+
+def test_damage_that_labels_alone_meet_is_told_and_the_rest_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = write_bag(tmp_path / "bag", frames(5) + labels(5))
+    messages = Bag.messages
+
+    def torn(self: Bag, topics: Collection[str]) -> Iterator[RecordedMessage]:
+        for number, recorded in enumerate(messages(self, topics)):
+            if tuple(topics) == (LABEL,) and number == 2:
+                raise DatasetError(f"{bag} cannot be read any further")
+            yield recorded
+
+    monkeypatch.setattr(Bag, "messages", torn)
+    extraction = extract(bag, tmp_path / "data", labels=LabelSource(LABEL))
+    assert extraction.damage == f"{bag} cannot be read any further"
+    assert (extraction.frame_sets, extraction.labels) == (5, 2)
+    assert stems(tmp_path / "data/bag/label") == stamps(5)[:2]
+    assert ["label" in entry for entry in entries(tmp_path / "data/bag").values()] == [True] * 2 + [False] * 3
+
+
+def test_a_notebook_that_the_disk_does_not_take_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: FrameIndex, entry: dict[str, Any]) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(FrameIndex, "add", full)
+    with pytest.raises(DatasetError, match=r"data/bag cannot be written: database or disk is full; the same command"):
+        extract(write_bag(tmp_path / "bag", frames(3)), tmp_path / "data")
 
 
 @pytest.mark.parametrize("rate", [1.0, 2.0, 10 / 3, 5.0, 10.0, 50.0])
@@ -452,6 +482,21 @@ def test_depth_of_another_size_than_its_camera_is_missing(tmp_path: Path) -> Non
     reason = "its camera_info is of images of 80x60, it is 32x24"
     assert 0 < extraction.dropped["depth", reason] <= extraction.without["depth"] - 9
     assert entries(tmp_path / "data/rig")[stamps(14)[-1]]["missing"] == {"depth": reason}
+
+
+def test_a_frame_set_without_a_file_is_none(tmp_path: Path) -> None:
+    """Color is gone from the twelfth instant on, and depth has the wrong size from the second on."""
+    recorded = rig_recording(30)
+    depth = [number for number, each in enumerate(recorded) if each.topic == DEPTH_TOPIC]
+    color = [number for number, each in enumerate(recorded) if each.topic == COLOR_TOPIC]
+    for stamp, number in list(zip(stamps(30), depth, strict=True))[1:]:
+        message = in_frame(image(millimetres(number), "16UC1", stamp), DEPTH_FRAME)
+        recorded[number] = Recorded(DEPTH_TOPIC, recorded[number].time_ns, message)
+    kept = [each for number, each in enumerate(recorded) if number not in color[12:]]
+    extraction = extract(write_bag(tmp_path / "rig", kept), tmp_path / "data", RIG)
+    assert sorted(entries(tmp_path / "data/rig")) == stamps(30)[:12]
+    assert extraction.frame_sets == 12
+    assert extraction.dropped["depth", "its camera_info is of images of 80x60, it is 32x24"] > 12
 
 
 def test_a_wrong_transform_is_noticed(tmp_path: Path) -> None:

@@ -233,6 +233,27 @@ def mismatch(bench: Bench, parameter: str) -> str:
     return lines[0]
 
 
+@pytest.mark.parametrize("late_ms", [11, 26])
+@pytest.mark.parametrize("ahead_ms", [40, 50, 65, 100, 900])
+@pytest.mark.parametrize("depth", [False, True])
+def test_a_stranger_from_the_near_future_does_not_mute_the_first(depth: bool, ahead_ms: int, late_ms: int) -> None:
+    stranger = stream("color", 150, late_ms=late_ms, ahead_ms=ahead_ms)[20:]
+    bench = play(Bench(), stream("color", 150), stranger, stream("depth", 150 if depth else 1, late_ms=12))
+    first = {round(index * 100 / 3, 3) for index in range(150)}
+    assert len(first & {round(stamp, 3) for stamp in bench.stamps_ms()}) >= 149
+    assert bench.state("color") is STALE
+    assert any("Do two publish on its topic" in told.text for told in bench.events)
+
+
+def test_frames_that_overtake_each_other_are_of_one_publisher() -> None:
+    sent = stream("color", 60)
+    for place in range(10, 60, 5):  # sent by threads: every fifth comes 1 ms after the one behind it
+        sent[place] = (sent[place + 1][0] + 1 if place + 1 < 60 else sent[place][0], "color", sent[place][2])
+    bench = play(Bench(), sent, stream("depth", 60, late_ms=45))
+    assert bench.sync.report()["color"].dropped == {}
+    assert bench.state("color") is OK
+
+
 def test_free_running_sensors_are_told_of_the_interval() -> None:
     bench = play(Bench(), stream("color", 150, 200 / 3), stream("depth", 150, 200 / 3, 27, 33))
     text = mismatch(bench, "approx_sync_max_interval")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import resource
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +53,41 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(loaded["weights"], STATE["weights"])
     assert loaded["losses"] == STATE["losses"]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_state_is_on_the_disk_before_it_replaces_the_former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, STATE)
+    former, synced = path.read_bytes(), []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            synced.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size, path.read_bytes() == former))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    save_checkpoint(path, STATE | {"weights": torch.zeros(2000)})
+    assert (path.stat().st_ino, path.stat().st_size, True) in synced
+
+
+class Program:
+    """Runs when it is unpickled by a reader that lets it."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_no_program_in_a_checkpoint_is_run(tmp_path: Path) -> None:
+    torch.save(STATE | {"more": Program(tmp_path / "it ran")}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        load_checkpoint(tmp_path / "checkpoint.pt", {"seed": 1})
+    assert not (tmp_path / "it ran").exists()
+    torch.load(tmp_path / "checkpoint.pt", weights_only=False)
+    assert (tmp_path / "it ran").exists()
 
 
 def test_a_state_that_cannot_be_written_whole_never_replaces_a_good_one(tmp_path: Path) -> None:

@@ -317,6 +317,12 @@ def test_a_looped_part_is_played_again_and_the_recording_goes_on() -> None:
     assert stamps_s(found, "color") == [number / 10 for number in numbers]
 
 
+def test_a_part_holds_its_first_moment_and_not_its_last() -> None:
+    found = after(fault("bag_loop", from_s=0.103, length_s=0.2), arrivals(5))  # color arrives 3 ms after its stamp
+    numbers = [0, *[1, 2] * 2, 3, 4]
+    assert [a.message for a in found] == [f"{name} {n}" for n in numbers for name in ("color", "depth")]
+
+
 def test_a_recording_shorter_than_the_part_is_looped_as_a_whole() -> None:
     recorded = arrivals(10)
     found = after(fault("bag_loop", length_s=9.0, times=2), recorded)
