@@ -10,7 +10,7 @@
 # 0.0.0.0 lets other machines in) may be set, LABEL_STUDIO names another command than label-studio.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 package=$(dirname "$here")
 login="$here/data/login"
 if [[ $# -ne 0 && ($# -ne 2 || $1 != export) ]]; then
@@ -61,7 +61,7 @@ export LABEL_STUDIO_USERNAME=annotator@localhost LABEL_STUDIO_PASSWORD=$password
 
 echo "start.sh: starting Label Studio, the first time takes a minute or two; it tells more in $here/data/server.log"
 "$command" start --no-browser --data-dir "$here/data" --port "$PORT" --internal-host "$INTERNAL_HOST" \
-    --username "$LABEL_STUDIO_USERNAME" --password "$password" --user-token "$token" \
+    --username "$LABEL_STUDIO_USERNAME" --password="$password" --user-token "$token" \
     >"$here/data/server.log" 2>&1 </dev/null &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
@@ -69,6 +69,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 "$python" "$here/server.py" serve "$server"
-echo "start.sh: log in as $LABEL_STUDIO_USERNAME with $password; to export: $here/start.sh export labels.json"
+printf 'start.sh: log in as %s with %s; to export: %q export labels.json\n' \
+    "$LABEL_STUDIO_USERNAME" "$password" "$here/start.sh"
 echo "start.sh: Ctrl-C ends the server"
 wait "$server"

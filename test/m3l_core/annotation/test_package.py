@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import socket
 import subprocess
+import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import cv2
@@ -203,8 +206,32 @@ def test_label_studio_s_script_says_what_it_lacks(rooms: list[Sample], tmp_path:
     (start.parent / "data").mkdir()
     (start.parent / "data/login").write_text("password\ntoken\n")
     command = [start, "export", "labels.json"]
-    done = subprocess.run(
-        command, env=environment | {"PORT": str(port)}, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        environment |= {"PORT": str(port), "http_proxy": f"http://127.0.0.1:{proxy.server_port}"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        proxy.shutdown()
     assert done.returncode == 1 and f"http://127.0.0.1:{port} does not answer" in done.stderr
     assert not (tmp_path / "labels.json").exists()
+
+
+def test_label_studio_is_started_whatever_folders_and_passwords_look_like(rooms: list[Sample], tmp_path: Path) -> None:
+    folder = tmp_path / "my labels"
+    package(rooms, folder, None)
+    (folder / "label_studio/data").mkdir()
+    (folder / "label_studio/data/login").write_text("-word\ntoken\n")
+    command = tmp_path / "label studio"
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    command.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {"PATH": os.environ["PATH"], "LABEL_STUDIO": str(command), "PORT": port, "CDPATH": str(tmp_path)}
+    start = "my labels/label_studio/start.sh"
+    done = subprocess.run([start], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, "Label Studio has ended" in done.stderr) == (1, True), done.stderr
+    parser = argparse.ArgumentParser()  # which is what Label Studio reads them with
+    parser.add_argument("--password")
+    parser.add_argument("--data-dir", type=Path)
+    options, _ = parser.parse_known_args((folder / "label_studio/data/server.log").read_text().splitlines())
+    assert (options.password, options.data_dir) == ("-word", folder / "label_studio/data")
