@@ -141,7 +141,8 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     rotation = np.array(info.r, np.float64).reshape(3, 3)
     rotation = rotation if rotation.any() else np.eye(3)  # an unset one is zero
     numbers = np.array(info.d, np.float64)
-    if not numbers.any():
+    # The polynomial of a fisheye lens is about the angle: of zeros it is an ideal fisheye, and no pinhole.
+    if not numbers.any() and (info.distortion_model != EQUIDISTANT or not numbers.size):
         return CameraModel(size, matrix, rotation=rotation, baseline_px=baseline)
     if not np.isfinite(numbers).all() or numbers.size not in _COEFFICIENTS.get(info.distortion_model, ()):
         known = ", ".join(f"{name} of {' or '.join(map(str, counts))}" for name, counts in _COEFFICIENTS.items())

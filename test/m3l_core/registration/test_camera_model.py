@@ -22,6 +22,7 @@ MODELS = {
     "plumb_bob": ("plumb_bob", np.array([-0.2, 0.08, 0.003, -0.002, 0.01])),
     "rational": ("rational_polynomial", np.array([0.4, 0.05, 1e-3, -1e-3, 0.01, 0.5, 0.06, 0.002])),
     "equidistant": ("equidistant", np.array([0.02, -0.01, 0.003, 0.0])),
+    "an ideal equidistant": ("equidistant", np.zeros(4)),
 }
 
 
@@ -33,7 +34,7 @@ def camera(name: str) -> CameraModel:
 def by_formula(name: str, x: float, y: float) -> tuple[float, float]:
     """As OpenCV's documentation of calib3d states the models."""
     distortion = MODELS[name][1]
-    if name == "equidistant":
+    if MODELS[name][0] == "equidistant":
         r = np.hypot(x, y)
         angle = np.arctan(r)
         bent = angle * (1 + sum(k * angle ** (2 * n + 2) for n, k in enumerate(distortion)))
@@ -87,6 +88,12 @@ def test_a_message_of_raw_images_gives_k_and_d() -> None:
     np.testing.assert_array_equal(model.matrix, MATRIX)
     np.testing.assert_array_equal(model.distortion, sent.distortion)
     np.testing.assert_allclose(model.rotation, sent.rotation)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_message_gives_the_lens_that_it_is_of(name: str) -> None:
+    model = camera_model(camera_info(camera(name), "c"), rectified=False)
+    np.testing.assert_allclose(model.pixels(np.array([[0.4, -0.3]]))[0], by_formula(name, 0.4, -0.3), atol=1e-6)
 
 
 def test_a_message_of_rectified_images_gives_p() -> None:
