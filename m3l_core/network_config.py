@@ -122,7 +122,7 @@ ENCODERS: dict[EncoderName, MixTransformerConfig | EfficientNetConfig] = {
 def _known(encoder: object) -> object:
     if isinstance(encoder, str) and encoder not in ENCODERS:
         raise ValueError(
-            f"unknown encoder '{encoder}', expected {', '.join(ENCODERS)}, or widths and depths of its own"
+            f"unknown encoder '{encoder[:60]}', expected {', '.join(ENCODERS)}, or widths and depths of its own"
         )
     return encoder
 

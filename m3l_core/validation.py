@@ -64,8 +64,8 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> str:
         lines.setdefault((fault.place, fault.came), []).append(fault.told)
     told = []
     for (place, came), texts in lines.items():
-        where = ".".join(map(str, place)) or ("the file" if came else "")  # what parts say of each other has no place
-        told.append(f"{where}{': ' if where else ''}{' or '.join(dict.fromkeys(texts))}{came}")
+        where = ".".join(map(_step, place)) or ("the file" if came else "")  # what parts say of each other has no place
+        told.append(" ".join(f"{where}{': ' if where else ''}{' or '.join(dict.fromkeys(texts))}{came}".split()))
     more = [f"and {len(told) - _MOST_FAULTS} more"] if len(told) > _MOST_FAULTS else []
     return "; ".join([*told[:_MOST_FAULTS], *more]).replace(" or expected ", " or ")
 
@@ -87,13 +87,15 @@ def _fault(error: Any, model: type[BaseModel]) -> _Fault:
         told = (
             f"expected one of {', '.join(known)}" if "tag" in context else f"it is missing: one of {', '.join(known)}"
         )
-        came = f", got '{context['tag']}'" if "tag" in context else ""
+        came = f", got {_short(context['tag'])}" if "tag" in context else ""
     elif kind == "too_short":
         told, came = f"expected at least {context['min_length']} entries", f", got {context['actual_length']}"
     elif kind == "too_long":
         told = f"expected at most {context['max_length']} entries"
     elif kind in _EXPECTED:
         told = f"expected {_EXPECTED[kind]}"
+        if kind == "string_type" and isinstance(value, bool | int | float | None):
+            told = f"{told} in quotes"  # YAML has yes, 3 and null for something else
         if "number" in told and isinstance(value, str) and _NUMBER.fullmatch(value):
             came = f", got the text '{value}': YAML wants a dot and the exponent's sign, as in 5.0e-2 or 1.8e+9"
     else:
@@ -124,6 +126,11 @@ def _short(value: Any) -> str:
         return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _step(step: Any) -> str:
+    """A key or the number of an entry, as far as it fits into a line."""
+    return str(step)[:_LONGEST]
 
 
 def _located(steps: Sequence[Any], model: type[BaseModel]) -> tuple[_Place, dict[_Place, str], Any]:

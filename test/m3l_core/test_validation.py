@@ -69,6 +69,16 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"ohem_threshold": "5e-1x"},
         "ohem_threshold: expected a number, got '5e-1x'",
     ),
+    "what YAML reads as something else": (
+        {"labels": {"classes": [{"name": True, "color": [1, 2, 3]}, {"name": "wall", "color": [1, 2, 3]}]}},
+        "labels.classes.0.name: expected a text in quotes, got True",
+    ),
+    "a long kind of two lines": (
+        {"modalities": [{"kind": "so\n" + "nar" * 1000}]},
+        "modalities.0.kind: expected one of color, depth, height, intensity, got 'so\\nnar",
+    ),
+    "a long encoder of two lines": ({"encoder": "m i\nt" * 1000}, "encoder: unknown encoder 'm i tm i"),
+    "a long key of two lines": ({"se\nad" * 1000: 1}, "se adse ad"),
     "what parts say of each other": (
         {"optimizer": {"warmup_iterations": 10}},
         "warmup_iterations (10) must be below the 10 iterations",
@@ -82,6 +92,7 @@ def told(model: type[Any], content: Any) -> str:
     text = str(caught.value)
     assert "\n" not in text
     assert "pydantic" not in text
+    assert len(text) < 2000
     return text
 
 
