@@ -50,7 +50,7 @@ def label_space(labels: LabelSet, roles: Mapping[str, str], unlabelled: int) -> 
     """
     ids = _ids(labels, unlabelled)
     of_role = {role: [ids[name] for name in labels.names if roles[name] == role] for role in ROLES}
-    names = ({_UNKNOWN: 0} if unlabelled == 0 else {}) | ids
+    names = ({_nothing(labels): 0} if unlabelled == 0 else {}) | ids
     return {
         "total_semantic_labels": len(names),
         "dynamic_labels": of_role["dynamic"],
@@ -63,7 +63,7 @@ def label_space(labels: LabelSet, roles: Mapping[str, str], unlabelled: int) -> 
 
 def color_table(labels: LabelSet, unlabelled: int) -> str:
     """Rows of name, red, green, blue, alpha and id; black where nothing is labelled."""
-    rows = [(_UNKNOWN, (0, 0, 0), unlabelled)]
+    rows = [(_nothing(labels), (0, 0, 0), unlabelled)]
     ids = _ids(labels, unlabelled)
     rows += [(each.name, each.color, ids[each.name]) for each in labels.classes]
     lines = [
@@ -121,6 +121,14 @@ def _given_roles(labels: LabelSet, arguments: Mapping[str, Sequence[str]]) -> di
             if given.setdefault(name, role) != role:
                 raise M3LError(f"'{name}' cannot be both {given[name]} and {role}")
     return given
+
+
+def _nothing(labels: LabelSet) -> str:
+    """What no label is called, as no class is."""
+    name = _UNKNOWN
+    while name in labels.names:
+        name += "_"
+    return name
 
 
 def _ids(labels: LabelSet, unlabelled: int) -> dict[str, int]:

@@ -33,8 +33,10 @@ class LabelSet(BaseModel):
 
     @field_validator("classes")
     @classmethod
-    def _names_differ(cls, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
+    def _names_can_be_told_apart(cls, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
         names = [entry.name for entry in classes]
+        if unfit := [name for name in names if not name.strip() or not name.isprintable()]:
+            raise ValueError(f"a class is called {unfit[0]!r:.60}: expected a name that can be read in one line")
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ, got {names}")
         return classes

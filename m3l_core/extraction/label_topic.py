@@ -87,7 +87,7 @@ class LabelIds:
         found, places = np.unique(ids, return_inverse=True)
         if unknown := [number for number in found.tolist() if number not in table]:
             known = ", ".join(map(str, sorted(set(table) - {IGNORE}))) if len(table) < IGNORE else f"0 to {IGNORE}"
-            raise ImageMessageError(f"labels have the id {unknown[0]}, expected {known}")
+            raise ImageMessageError(f"labels have the id {unknown[0]}, expected {known or IGNORE}")
         return np.array([table[number] for number in found.tolist()], np.uint8)[places].reshape(ids.shape)
 
 
@@ -191,6 +191,11 @@ def _of_names(source: LabelSource, names: Mapping[int, str]) -> dict[int, int]:
     table = dict.fromkeys(nothing, IGNORE)
     wanted = {number: name for number, name in names.items() if number not in nothing}
     if ours is None:
+        if wanted and (largest := max(wanted)) >= IGNORE:
+            raise DatasetError(
+                f"it has the class {largest} {wanted[largest]}, and labels on disk are 0 to {IGNORE - 1}: give your "
+                "classes by --labels, and by --class-map what each of its classes is among them"
+            )
         return table | {number: number for number in wanted}
     becomes: Mapping[str, str | None] = source.class_map or {name: name for name in ours}
     if unknown := [name for name in wanted.values() if name not in becomes]:

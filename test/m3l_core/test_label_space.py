@@ -11,6 +11,7 @@ from support.bundles import write_onnx_bundle
 
 from m3l_core import label_space
 from m3l_core.bundle import ModelBundle
+from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.shipped import shipped_bundle
 
 FIELDS = {
@@ -96,3 +97,12 @@ def test_a_comma_in_a_name_parts_no_row() -> None:
         update={"classes": (labels.classes[0].model_copy(update={"name": "door, open"}), *labels.classes[1:])}
     )
     assert "door; open,120,160,190,255,0" in label_space.color_table(odd, 255)
+
+
+def test_no_label_is_called_what_no_class_is() -> None:
+    labels = LabelSet(classes=tuple(SemanticClass(name=name, color=(1, 2, 3)) for name in ("Unknown", "wall")))
+    space = label_space.label_space(labels, label_space.usual_roles(labels), 0)
+    names = ["Unknown_", "Unknown", "wall"]
+    assert space["label_names"] == [{"label": number, "name": name} for number, name in enumerate(names)]
+    assert space["total_semantic_labels"] == 3
+    assert [row.partition(",")[0] for row in label_space.color_table(labels, 0).splitlines()[1:]] == names

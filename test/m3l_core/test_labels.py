@@ -35,6 +35,12 @@ def test_names_must_differ() -> None:
         LabelSet(classes=(FLOOR, WALL, FLOOR))
 
 
+@pytest.mark.parametrize("name", ["", " ", "night\nstand", "a\tb", "\u202efloor"])
+def test_names_can_be_read_in_one_line(name: str) -> None:
+    with pytest.raises(ValidationError, match="can be read in one line"):
+        LabelSet(classes=(FLOOR, SemanticClass(name=name, color=(0, 0, 0))))
+
+
 def test_one_class_alone_is_no_task() -> None:
     with pytest.raises(ValidationError, match="at least 2"):
         LabelSet(classes=(FLOOR,))

@@ -143,8 +143,10 @@ def test_ids_stay_where_nobody_has_classes(tmp_path: Path) -> None:
             {"info_topic": "/none_here"},
             "no vision_msgs/msg/LabelInfo was recorded on /none_here; on /label_i",
         ),
+        ([info({1: "wall", 300: "tv"})], {"classes": None}, "it has the class 300 tv, and labels on disk are 0 to 254"),
+        ([info({255: "tv"})], {"classes": None}, "it has the class 255 tv, and labels on disk are 0 to 254"),
     ],
-    ids=["no map", "half a map", "info elsewhere", "two infos", "no such info"],
+    ids=["no map", "half a map", "info elsewhere", "two infos", "no such info", "large ids", "255 is a class"],
 )
 def test_what_a_class_is_must_be_said(
     tmp_path: Path, recorded: list[Recorded], source: dict[str, Any], reason: str
@@ -176,6 +178,8 @@ def test_an_id_that_is_no_class_costs_its_label_alone(tmp_path: Path) -> None:
         1,
         {("label", "labels have the id 4, expected 0, 1, 2, 7, 9"): 1},
     )
+    extraction = extract(tmp_path, [info({}), *frames(1), *labels(1)], "yard")
+    assert dict(extraction.dropped) == {("label", "labels have the id 0, expected 255"): 1}
 
 
 def test_labels_of_another_map_are_not_mixed_with_those_that_are_there(tmp_path: Path) -> None:
