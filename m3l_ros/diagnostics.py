@@ -98,8 +98,8 @@ def pipeline_status(
     elif active and len(names) == number:
         level, message = 2, f"labelling nothing: {' and '.join(names)} are LOST"
     elif active and (names or warning):
-        without = f"without {' and '.join(names)}" if names else ""
-        level, message = 1, "labelling " + "; ".join(filter(None, (without, warning)))
+        without = f" without {' and '.join(names)}" if names else ""
+        level, message = 1, "; ".join(filter(None, (f"labelling{without}", warning)))
     return _status(level, f"{node_name}: segmentation", message, node_name, values)
 
 

@@ -129,5 +129,6 @@ def test_names_are_those_of_the_node_and_hardware_is_the_topic() -> None:
     whole = pipeline_status("/front/segment_node", True, (["color"], 3), {}, "", "the engine is slow")
     assert (whole.name, whole.level) == ("/front/segment_node: segmentation", b"\x01")
     assert whole.message == "labelling without color; the engine is slow"
+    assert pipeline_status("/n", True, ([], 2), {}, "", "nothing is missed").message == "labelling; nothing is missed"
     assert pipeline_status("/n", False, ([], 2), {}, "", "").message == "inactive"
     assert pipeline_status("/n", True, ([], 2), {}, "out of luck", "").level == b"\x02"
