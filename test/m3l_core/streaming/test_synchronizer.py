@@ -221,6 +221,107 @@ def test_a_reference_that_returns_with_its_clock_behind_leads_after_sensor_timeo
     assert bench.sync.resets == 1
 
 
+@pytest.mark.parametrize(("behind_ms", "resets"), [(1000, 0), (1000.001, 1)])
+def test_a_reference_that_returns_by_reset_interval_behind_is_late_and_beyond_it_leads(
+    behind_ms: float, resets: int
+) -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.stream("depth", 300, 2000)  # color is lost, and depth leads
+    bench.arrive("color", bench.stamps_ms()[-1] - behind_ms, 2000)
+    assert bench.sync.resets == resets
+    assert bench.sync.report()["color"].dropped == ({} if resets else {"late": 1})
+
+
+@pytest.mark.parametrize(("behind_ms", "reason"), [(20, "superseded"), (20.001, "late")])
+def test_beyond_the_interval_behind_the_last_set_a_frame_is_late(behind_ms: float, reason: str) -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.arrive("depth", bench.stamps_ms()[-1] - behind_ms, 320)
+    bench.pairs(330, 400)
+    assert bench.sync.report()["depth"].dropped == {reason: 1}
+
+
+def test_no_second_set_has_the_stamp_of_the_last() -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.stream("depth", 300, 2000)  # color is lost, and depth leads
+    last = bench.stamps_ms()[-1]
+    bench.arrive("color", last, 2000)
+    assert bench.sync.report()["color"].dropped == {"late": 1}
+    assert bench.stamps_ms().count(last) == 1
+
+
+def test_where_the_reference_is_worthless_no_frame_of_the_last_set_s_stamp_leads() -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.arrive("color", 330)
+    bench.arrive("depth", 330, 385)  # its set has left without it
+    bench.arrive("color", 340, 386, unhealthy="dark")
+    bench.wait_until(600)
+    assert bench.stamps_ms().count(330) == 1
+
+
+@pytest.mark.parametrize(("apart_ms", "at_once"), [(20, True), (22, False)])
+def test_a_frame_is_kept_for_the_next_reference_frame_if_it_will_be_nearer_by_a_quarter_of_a_period(
+    apart_ms: int, at_once: bool
+) -> None:
+    bench = Bench(approx_sync_max_interval_ns=60 * MS)
+    bench.pairs(0, 330)
+    bench.arrive("color", 330)
+    bench.arrive("depth", 330 + apart_ms)
+    assert (bench.stamps_ms()[-1] == 330) == at_once
+
+
+def test_what_is_too_old_for_any_further_set_does_not_wait() -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.arrive("depth", 310)
+    bench.arrive("color", 345)
+    bench.wait_until(400)
+    depth = bench.sync.report()["depth"]
+    assert (depth.dropped, depth.waiting) == ({"superseded": 1}, 0)
+
+
+def test_where_the_reference_is_worthless_a_frame_nearer_to_the_next_one_is_kept_for_it() -> None:
+    bench = Bench(approx_sync_max_interval_ns=60 * MS)
+    bench.pairs(0, 330)
+    bench.arrive("color", 330, unhealthy="dark")
+    bench.arrive("depth", 350)
+    bench.arrive("color", 363)
+    assert bench.stamps_ms()[-2:] == [297, 363]
+    assert bench.sets[-1].complete
+
+
+def test_of_two_frames_equally_near_the_older_serves() -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.arrive("depth", 320)
+    bench.arrive("depth", 340)
+    bench.arrive("color", 330, 345)
+    assert bench.sets[-1].frames["depth"].stamp_ns == START + 320 * MS
+
+
+@pytest.mark.parametrize(("after_ms", "waits"), [(14, False), (12, True)])
+def test_a_frame_is_waited_for_that_will_be_nearer_by_a_quarter_of_a_period(after_ms: int, waits: bool) -> None:
+    bench = Bench(approx_sync_max_interval_ns=60 * MS)
+    for due_ms in range(33, 660, 33):
+        bench.arrive("depth", due_ms - 33 + after_ms)
+        bench.arrive("color", due_ms)
+    bench.arrive("depth", 627 + after_ms)
+    assert bench.left_ns[-1] == (627 + after_ms * waits) * MS
+
+
+def test_after_the_clock_went_back_no_age_is_negative_and_a_loss_is_noticed() -> None:
+    bench = Bench()
+    bench.pairs(5000, 6000)
+    bench.now_ns -= 4000 * MS
+    bench.sync.poll()
+    assert bench.sync.report()["color"].age_ns == 0
+    bench.wait_until(bench.now_ns / MS + 500)
+    assert bench.state("color") is ModalityState.LOST
+
+
 def test_one_that_returns_a_little_late_catches_up_without_a_reset() -> None:
     bench = Bench()
     for at_ms in range(0, 9000, 33):

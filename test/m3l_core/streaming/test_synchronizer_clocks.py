@@ -245,6 +245,16 @@ def test_a_stranger_from_the_near_future_does_not_mute_the_first(depth: bool, ah
     assert any("Do two publish on its topic" in told.text for told in bench.events)
 
 
+def test_a_stranger_from_long_ago_costs_no_frame_of_the_first() -> None:
+    bench = play(Bench(), stream("color", 40), [(650, "color", -100_000)])
+    assert [event.text for event in bench.events if event.text.startswith("reset")] == [
+        "reset: the stamps of color jumped back by 100.63 s",
+        "reset: the stamps of color leap by 100.67 s to and fro",
+    ]
+    assert bench.sync.report()["color"].dropped == {}
+    assert len(bench.sets) == 41
+
+
 def test_frames_that_overtake_each_other_are_of_one_publisher() -> None:
     sent = stream("color", 60)
     for place in range(10, 60, 5):  # sent by threads: every fifth comes 1 ms after the one behind it
