@@ -27,14 +27,14 @@ class LabelledCloud:
 
     Args:
         depths: modalities that measure depth; the first that is there counts.
-        color_topic: fully qualified. Its name says whether the images, and so the depth that is registered to them, are
-            rectified: then P of the camera_info holds for them, else K and D.
+        image_topic: of color, or of depth where there is none; fully qualified. Its name says if the images, and so
+            the depth that is registered to them, are rectified: then P of the camera_info holds for them, else K and D.
         info_topic: where a camera_info was expected, for what is told without one.
     """
 
-    def __init__(self, depths: Sequence[str], color_topic: str, info_topic: str) -> None:
+    def __init__(self, depths: Sequence[str], image_topic: str, info_topic: str) -> None:
         self._depths = depths
-        self._rectified = is_rectified(color_topic)
+        self._rectified = is_rectified(image_topic)
         self._info_topic = info_topic
         self._directions_of: tuple[Any, ...] = ()
         self._directions = np.empty((0, 0, 2), np.float32)

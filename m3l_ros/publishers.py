@@ -45,7 +45,8 @@ class SegmentationPublishers:
         self._kinds = description.image_kinds
         self._overrides = QoSOverridingOptions.with_default_policies()
         depths = [name for name, kind in self._kinds.items() if kind == "depth"]
-        self._cloud = LabelledCloud(depths, *map(node.resolve_topic_name, (input_topic("color"), "color/camera_info")))
+        seen = "color" if "color" in self._kinds or not depths else depths[0]
+        self._cloud = LabelledCloud(depths, *map(node.resolve_topic_name, (input_topic(seen), "color/camera_info")))
         self._publishers = {
             **self._with_png("mask"),
             **self._with_png("confidence"),

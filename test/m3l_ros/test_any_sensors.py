@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from sensor_msgs.msg import CameraInfo, PointCloud2
 from support import messages
 from support.bundles import write_onnx_bundle
 from support.driver import COLOR, DEPTH, Driver
@@ -21,6 +22,7 @@ from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import load_engine
 from m3l_core.frames import FrameSet
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality
+from m3l_core.registration.labelled_points import POINT
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.frame_decoding import decode_frame
 
@@ -149,3 +151,26 @@ def test_one_sensor_alone_and_any_order(tmp_path: Path, modalities: tuple, topic
 
         driver.repeat("mask", send_one, driver.mask)
         driver.wait_for("diagnostics", lambda: driver.status(modalities[0].name).state == "OK")
+
+
+def test_points_of_a_bundle_without_color_lie_where_rectified_depth_has_them(tmp_path: Path) -> None:
+    folder = write_onnx_bundle(tmp_path / "bundle", (DepthModality(),))
+    height, width = messages.SIZE
+    info = CameraInfo(height=height, width=width, k=[50.0, 0, 48, 0, 50, 32, 0, 0, 1], d=[0.1, 0, 0, 0, 0])
+    info.distortion_model, info.p = "plumb_bob", [100.0, 0, 40, 0, 0, 80, 30, 0, 0, 0, 1, 0]
+    with Rig(folder, {"sync_timeout": 0.1}, loader(ConstantEngine())) as rig:
+        driver = rig.driver
+        driver.listen(PointCloud2, "points")
+
+        def send_both() -> int:
+            stamp_ns = driver.next_stamp()
+            driver.send("/color/camera_info", info, stamp_ns)
+            return driver.send_depth(stamp_ns=stamp_ns)
+
+        driver.repeat("cloud", send_both, lambda _: driver.received["points"])
+        points = np.frombuffer(driver.received["points"][-1].data, POINT).reshape(messages.SIZE)
+        seen = np.isfinite(points["z"])
+        assert seen.any()
+        across, down = np.meshgrid(np.arange(width), np.arange(height))
+        np.testing.assert_allclose(points["x"][seen], (points["z"] * (across - 40) / 100)[seen], rtol=1e-5)
+        np.testing.assert_allclose(points["y"][seen], (points["z"] * (down - 30) / 80)[seen], rtol=1e-5)
