@@ -42,6 +42,13 @@ def test_without_a_gpu_it_says_so_and_installs_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("--as-is",), ("log", "--as-it-is"), ("--as-it-is", "--log", "log")])
+def test_what_it_does_not_know_is_refused_before_anything_is_installed(arguments: tuple[str, ...]) -> None:
+    done = check_on_gpu(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("check_on_gpu: expected [--as-it-is] [log], got '")
+
+
 def test_every_stage_runs_and_what_failed_is_named_at_the_end_of_the_log(tmp_path: Path) -> None:
     for name in ("python", "m3l_check_gpu"):
         path = tmp_path / "venv" / "bin" / name
