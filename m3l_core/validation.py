@@ -130,7 +130,7 @@ def _short(value: Any) -> str:
 
 def _step(step: Any) -> str:
     """A key or the number of an entry, as far as it fits into a line."""
-    return str(step)[:_LONGEST]
+    return str(step)[:_LONGEST] or "''"
 
 
 def _located(steps: Sequence[Any], model: type[BaseModel]) -> tuple[_Place, dict[_Place, str], Any]:

@@ -243,8 +243,10 @@ def _apply(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place: Any = content
     try:
-        for parent in parents:
+        for number, parent in enumerate(parents, 1):
             place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
+            if not isinstance(place, dict | list):
+                raise ValueError(f"{'.'.join(parents[:number])} is '{place}' there, which has no parts")
         place[int(last) if isinstance(place, list) else last] = parse_yaml(text)
-    except (AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (LookupError, ValueError, yaml.YAMLError) as error:
         raise RecipeError(f"'{override}' does not fit the recipe: {error}") from error

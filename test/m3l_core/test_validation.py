@@ -78,6 +78,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "modalities.0.kind: expected one of color, depth, height, intensity, got 'so\\nnar",
     ),
     "a long encoder of two lines": ({"encoder": "m i\nt" * 1000}, "encoder: unknown encoder 'm i tm i"),
+    "an empty key": ({"": 3}, "'': unknown key, expected one of: name, "),
     "a long key of two lines": ({"se\nad" * 1000: 1}, "se adse ad"),
     "what parts say of each other": (
         {"optimizer": {"warmup_iterations": 10}},

@@ -254,6 +254,10 @@ def test_two_processes_stop_together_and_write_one_bundle(start: Start, tmp_path
     [
         (("tiny.yaml", "--data", "nowhere", "--output", "out"), "nowhere/train.json cannot be read"),
         (("tiny.yaml", "sead=1", "--data", "rooms", "--output", "out"), "sead"),
+        (
+            ("tiny.yaml", "phases.0.batch.first=1", "--data", "rooms", "--output", "out"),
+            "does not fit the recipe: phases.0.batch is '",
+        ),
         (("tiny.yaml", "phases.9=1", "--data", "rooms", "--output", "out"), "'phases.9=1' does not fit the recipe"),
         (("none.yaml", "--data", "rooms", "--output", "out"), "recipe none.yaml cannot be read"),
         (("tiny.yaml", "data.validation=train.json", "--data", "rooms", "--output", "out"), "split by recording"),
