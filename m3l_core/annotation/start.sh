@@ -17,6 +17,10 @@ if [[ $# -ne 0 && ($# -ne 2 || $1 != export) ]]; then
     echo "start.sh: expected nothing, or: export FILE.json" >&2
     exit 2
 fi
+if [[ ! ${PORT:-8080} =~ ^[0-9]+$ ]]; then
+    echo "start.sh: PORT is $PORT, expected a number" >&2
+    exit 2
+fi
 command=${LABEL_STUDIO:-label-studio}
 program=$(command -v "$command" || true)
 python="$(dirname "$(readlink -f "$program")")/python"

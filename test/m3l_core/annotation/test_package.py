@@ -200,6 +200,9 @@ def test_label_studio_s_script_says_what_it_lacks(rooms: list[Sample], tmp_path:
     ):
         done = subprocess.run([start, *arguments], env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr.startswith(f"start.sh: {told}")) == (status, True), done.stderr
+    named = environment | {"PORT": "tcp://10.0.0.1:8080"}
+    done = subprocess.run([start], env=named, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "start.sh: PORT is tcp://10.0.0.1:8080, expected a number\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
