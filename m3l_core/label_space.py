@@ -10,6 +10,7 @@ names of the classes, is printed, and can be said otherwise.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def color_table(labels: LabelSet, unlabelled: int) -> str:
 def write_label_space(folder: Path, name: str, space: Mapping[str, Any], colors: str) -> tuple[Path, Path]:
     """Write both files, each whole or not at all."""
     text = yaml.safe_dump(dict(space), sort_keys=False, allow_unicode=True, default_flow_style=None)
-    paths = folder / f"{name}_label_space.yaml", folder / f"{name}.csv"
+    stem = re.sub(r"[^\w.-]", "_", name)
+    paths = folder / f"{stem}_label_space.yaml", folder / f"{stem}.csv"
     for path, content in zip(paths, (text, colors), strict=True):
         with replacing_file(path) as temporary:
             temporary.write_text(content, encoding="utf-8")

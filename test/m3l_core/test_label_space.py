@@ -106,3 +106,9 @@ def test_no_label_is_called_what_no_class_is() -> None:
     assert space["label_names"] == [{"label": number, "name": name} for number, name in enumerate(names)]
     assert space["total_semantic_labels"] == 3
     assert [row.partition(",")[0] for row in label_space.color_table(labels, 0).splitlines()[1:]] == names
+
+
+def test_a_bundle_s_name_leads_nowhere_else(tmp_path: Path) -> None:
+    paths = label_space.write_label_space(tmp_path / "out", "../my robot/kitchen", {}, "")
+    assert [path.name for path in paths] == [".._my_robot_kitchen_label_space.yaml", ".._my_robot_kitchen.csv"]
+    assert {path.parent for path in paths} == {tmp_path / "out"}
