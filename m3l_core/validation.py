@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -45,16 +45,37 @@ class _Fault:
 
 
 def checked(model: type[_Model], content: Any) -> _Model:
-    """``model.model_validate``, whose errors are for its developer.
+    """``model.model_validate``, whose errors are for its developer, and which takes yes for 1.
 
     Raises:
         ValueError: one line, with the field of each fault, what was expected and what came. A value that may be of
             several kinds is judged by the one that it is nearest to.
     """
     try:
-        return model.model_validate(content)
+        found = model.model_validate(content)
     except ValidationError as error:
         raise ValueError(_explained(error, model)) from error
+    if taken := [*_taken_for_numbers(content, found)]:
+        raise ValueError("; ".join(f"{where}: expected a number, got {value}" for where, value in taken[:_MOST_FAULTS]))
+    return found
+
+
+def _taken_for_numbers(content: Any, found: Any, place: _Place = ()) -> Iterator[tuple[str, bool]]:
+    """Where true or false stands and a number was made of it."""
+    if isinstance(content, bool):
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            yield ".".join(map(_step, place)), content
+        return
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(content, dict):
+        parts = content.items()
+        found = {name: getattr(found, name) for name in type(found).model_fields} if _is_model(type(found)) else found
+    elif isinstance(content, list | tuple):
+        parts = enumerate(content)
+        found = dict(enumerate(found)) if isinstance(found, list | tuple) else found
+    for key, value in parts:
+        if isinstance(value, bool | dict | list | tuple) and isinstance(found, dict):
+            yield from _taken_for_numbers(value, found.get(key), (*place, key))
 
 
 def _explained(error: ValidationError, model: type[BaseModel]) -> str:

@@ -78,6 +78,23 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "modalities.0.kind: expected one of color, depth, height, intensity, got 'so\\nnar",
     ),
     "a long encoder of two lines": ({"encoder": "m i\nt" * 1000}, "encoder: unknown encoder 'm i tm i"),
+    "yes for a number": (
+        {
+            "augmentation": {"failing_sensor": True},
+            "seed": False,
+            "phases": [{**RECIPE["phases"][0], "crop": [64, True]}],
+        },
+        "phases.0.crop.1: expected a number greater than or equal to 32, got True",
+    ),
+    "yes for a number that could be 1": (
+        {
+            "augmentation": {"failing_sensor": True},
+            "seed": False,
+            "method": {"modality_dropout": {"probability": True}},
+        },
+        "augmentation.failing_sensor: expected a number, got True; seed: expected a number, got False; "
+        "method.modality_dropout.probability: expected a number, got True",
+    ),
     "an empty key": ({"": 3}, "'': unknown key, expected one of: name, "),
     "a long key of two lines": ({"se\nad" * 1000: 1}, "se adse ad"),
     "what parts say of each other": (
