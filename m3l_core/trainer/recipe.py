@@ -110,6 +110,8 @@ class Recipe(Strict):
             raise RecipeError(f"{self.name} has no subset_networks")
         changes = {name: getattr(settings, name) for name in ("phases", "optimizer", "method", "ohem_threshold")}
         changes |= {"name": f"{self.name}_{'_'.join(subset)}", "student": subset, "subset_networks": None}
+        if settings.augmentation is not None:
+            changes["augmentation"] = settings.augmentation
         try:
             return checked(Recipe, self.model_dump() | changes)
         except ValueError as error:

@@ -92,5 +92,7 @@ class SubsetNetworks(Strict):
     """The modalities of each; fewer than all."""
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     optimizer: Optimizer = Optimizer()
+    augmentation: Augmentation | None = None
+    """None: as for the full network. A sensor that is alone has nothing to lean on where it fails."""
     method: Method = Method(pseudo_labels="full", pseudo_weight=0.0, distillation_weight=1.0, confidence="weight")
     ohem_threshold: Share = 1.0

@@ -135,6 +135,13 @@ def test_the_teacher_and_its_student_belong_together(rooms: Rooms, tmp_path: Pat
         Trainer(whole, data, tmp_path, workers=0, full=full_network(whole))
 
 
+def test_a_network_of_one_sensor_may_be_disturbed_otherwise() -> None:
+    own = {"failing_sensor": 0.0, "flip": 0.25}
+    whole = with_subsets(augmentation={"failing_sensor": 0.5}, subset_networks=SUBSETS | {"augmentation": own})
+    assert whole.of_subset(("color",)).augmentation.model_dump() == whole.augmentation.model_dump() | own
+    assert with_subsets(augmentation=own).of_subset(("color",)).augmentation.flip == 0.25
+
+
 def test_a_joint_head_and_its_subsets_learn(rooms: Rooms, tmp_path: Path) -> None:
     whole, data = with_subsets(head="joint"), training_data(rooms)
     full = Trainer(whole, data, tmp_path / "full", workers=0).run()
