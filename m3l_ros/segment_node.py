@@ -163,6 +163,9 @@ class SegmentNode(LifecycleNode):
 
     def _activate(self) -> None:
         assert self._segmenter is not None and self._outputs is not None
+        # rclpy's groups keep a reference to every subscription and timer that they ever had.
+        group = self.default_callback_group
+        group.entities = {reference for reference in group.entities if reference() is not None}
         self._outputs.publish_label_info(output_settings(self))
         self._session = LabellingSession(self, self._segmenter, self._outputs, self._event_log)
         self._bond.begin(value(self, "bond_heartbeat_period"))

@@ -155,7 +155,7 @@ def test_replays_are_those_of_the_pool_to_the_byte(cluster: str, bags: list[Path
 
     on_pool, on_cluster = report_of(None), report_of(cluster)
     assert on_cluster == on_pool
-    assert len(on_pool) == 1 + 3 * 3 * 2
+    assert len(on_pool) == 1 + 3 * 3 * 3  # metadata, bag and layout
     content = json.loads(on_pool["report.json"])
     assert [bag["path"] for bag in content["bags"]] == [bag.as_uri() for bag in bags]
     well, damaged, unusable, too = (bag["damage"] for bag in content["bags"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +97,15 @@ def test_what_fails_on_the_way_is_told(tiny_bundle: Path, topic: str, transition
                 break
         assert rig.driver.wait_for_line(f"cannot be {transition}d: ")
         rig.driver.wait_for("problem in the diagnostics", lambda: rig.driver.status("segmentation").level == 2)
+
+
+def test_to_be_activated_again_and_again_leaves_nothing_behind(tiny_bundle: Path) -> None:
+    with Rig(tiny_bundle, engine_loader=loader(ConstantEngine()), active=False) as rig:
+        assert rig.driver.change_state("configure")
+        known = []
+        for _ in range(4):
+            assert rig.driver.change_state("activate")
+            known.append(len(rig.node.default_callback_group.entities))
+            assert rig.driver.change_state("deactivate")
+            gc.collect()
+        assert max(known[2:]) <= max(known[:2])
