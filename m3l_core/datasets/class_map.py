@@ -87,4 +87,8 @@ def read_mapping(source: str) -> dict[str, str | None]:
         raise DatasetError(
             f"{source}: expected a mapping from the set's classes to the model's or null, got {came}{hint}"
         )
+    if unquoted := [str(name) for name in place if name is None or isinstance(name, bool)]:
+        raise DatasetError(
+            f"{source}: YAML reads a class as {unquoted[0]}: put names such as no, yes or null in quotes"
+        )
     return {str(name): target for name, target in place.items()}

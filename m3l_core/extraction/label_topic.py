@@ -29,6 +29,9 @@ from m3l_core.extraction.frame_set_files import as_png, written_once
 from m3l_core.labels import IGNORE
 from m3l_core.pictures import picture_bytes, size_of_picture
 
+_TOLD = 10
+"""Unknown ids of an image that are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSource:
@@ -87,7 +90,9 @@ class LabelIds:
         found, places = np.unique(ids, return_inverse=True)
         if unknown := [number for number in found.tolist() if number not in table]:
             known = ", ".join(map(str, sorted(set(table) - {IGNORE}))) if len(table) < IGNORE else f"0 to {IGNORE}"
-            raise ImageMessageError(f"labels have the id {unknown[0]}, expected {known or IGNORE}")
+            several = "s" if len(unknown) > 1 else ""
+            came = ", ".join(map(str, unknown[:_TOLD])) + (", ..." if len(unknown) > _TOLD else "")
+            raise ImageMessageError(f"labels have the id{several} {came}, expected {known or IGNORE}")
         return np.array([table[number] for number in found.tolist()], np.uint8)[places].reshape(ids.shape)
 
 

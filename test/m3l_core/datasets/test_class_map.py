@@ -99,6 +99,7 @@ def test_a_map_is_read_from_a_file_or_a_part_of_it(tmp_path: Path, name: str, co
         (lambda path: path.write_text('{"from_shop": {"a": null}}'), "map.json", r"is it map\.json#from_shop\?"),
         (lambda path: path.write_text('{"from_shop": {"a": 3}}'), "map.json#from_shop", r"expected a mapping from"),
         (lambda path: path.write_text('{"from_shop": {}}'), "map.json#shop", r"has no 'shop'"),
+        (lambda path: path.write_text("no: wall"), "map.yaml", r"map\.yaml: YAML reads a class as False: put names"),
         (lambda path: path.write_text("[1]"), "map.json#1.x", r"has no '1\.x'"),
     ],
 )

@@ -179,7 +179,7 @@ def test_an_id_that_is_no_class_costs_its_label_alone(tmp_path: Path) -> None:
         {("label", "labels have the id 4, expected 0, 1, 2, 7, 9"): 1},
     )
     extraction = extract(tmp_path, [info({}), *frames(1), *labels(1)], "yard")
-    assert dict(extraction.dropped) == {("label", "labels have the id 0, expected 255"): 1}
+    assert dict(extraction.dropped) == {("label", "labels have the ids 0, 1, 2, 7, 9, expected 255"): 1}
 
 
 def test_labels_of_another_map_are_not_mixed_with_those_that_are_there(tmp_path: Path) -> None:
