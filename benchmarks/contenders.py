@@ -57,7 +57,7 @@ def _random(like: ModelBundle, folder: Path, encoder: str, size: Size) -> ModelB
     from m3l_core.model.network import LinearFusionSegFormer
     from m3l_core.trainer.export import weights_of
 
-    network = like.description.network.model_copy(update={"encoder": encoder, "head_width": 256})
+    network = like.description.network.model_copy(update={"encoder": encoder, "head": "streams", "head_width": 256})
     changes = {"name": encoder, "network": network, "miou": {}, "temperatures": {}, "subset_networks": {}}
     changes |= {"input_height": size[0], "input_width": size[1], "graphs": {}, "graphs_of_weights": ""}
     description = like.description.model_copy(update=changes)
