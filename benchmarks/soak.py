@@ -34,7 +34,7 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
-from benchmarks.node_rig import TOPICS, InstantEngine, own_domain, pair, wait_until, write_bundle
+from benchmarks.node_rig import TOPICS, InstantEngine, own_domain, pair, write_bundle
 from m3l_core.command_line import run
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import M3LError
@@ -240,7 +240,8 @@ def main() -> None:
         domain, topics = int(os.environ["ROS_DOMAIN_ID"]), dict.fromkeys(TOPICS.values(), Image)
         try:
             with node_client("camera", domain, topics, check) as client:
-                wait_until(lambda: client.is_heard() and client.state.is_labelling, "the node labels")
+                if not client.wait_until(lambda: client.is_heard() and client.state.is_labelling, 30):
+                    raise M3LError("the node does not label after 30 s")
                 samples = soak(node.pid or 0, client, arguments.minutes, arguments.rate, arguments.seed)
         finally:
             node.kill()

@@ -8,7 +8,7 @@ converted in color_conversion.py, and those with planes of their own for luma an
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -122,8 +122,7 @@ def decode_depth(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
         except ValueError as error:
             raise ImageMessageError(f"'{msg.format}': {error}") from error
     _check_kind(msg.encoding, _COLOR, "depth")
-    _check_known(msg.encoding, _DEPTH)
-    return _native(_pixels(msg, _DEPTH[msg.encoding], 1), _DEPTH[msg.encoding])
+    return _one_channel(msg, _DEPTH)
 
 
 def decode_intensity(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
@@ -144,8 +143,7 @@ def decode_intensity(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
         if pixels.ndim != 2:
             raise ImageMessageError(f"'{msg.format}' has {pixels.shape[2]} channels, expected 1. Is it a color topic?")
         return pixels
-    _check_known(msg.encoding, _INTENSITY)
-    return _native(_pixels(msg, _INTENSITY[msg.encoding], 1), _INTENSITY[msg.encoding])
+    return _one_channel(msg, _INTENSITY)
 
 
 def decode_label(msg: Any, most_pixels: int = MOST_PIXELS) -> NDArray[Any]:
@@ -216,6 +214,12 @@ def _pixels(msg: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
     shape, strides = (height, width, channels), (step, channels * dtype.itemsize, dtype.itemsize)
     view: NDArray[Any] = np.ndarray(shape, dtype.newbyteorder(">" if msg.is_bigendian else "<"), data, 0, strides)
     return view[:, :, 0] if channels == 1 else view
+
+
+def _one_channel(msg: Any, known: Mapping[str, np.dtype[Any]]) -> NDArray[Any]:
+    """(H, W) of an Image with one channel, in native byte order; ``known`` has the dtype of each encoding."""
+    _check_known(msg.encoding, known)
+    return _native(_pixels(msg, known[msg.encoding], 1), known[msg.encoding])
 
 
 def _native(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
