@@ -10,7 +10,6 @@ pixels, confidence is noise, which no png makes small.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 
 import numpy as np
@@ -19,6 +18,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from sensor_msgs.msg import CameraInfo
 
+from benchmarks.node_rig import take_own_domain
 from m3l_core.bundle import ModelBundle
 from m3l_core.frames import Frame, FrameSet, Segmentation
 from m3l_core.shipped import shipped_bundle
@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--runs", type=int, default=200)
     arguments = parser.parse_args()
-    os.environ["ROS_DOMAIN_ID"] = str(20 + os.getpid() % 80)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    take_own_domain()
     rclpy.init()
     node, listener = LifecycleNode("outputs"), rclpy.create_node("listener")
     publishers = SegmentationPublishers(node, ModelBundle.load(shipped_bundle()).description)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from rcl_interfaces.msg import Log
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from support.dds_domain import own_domain
 
 from m3l_core.streaming.image_messages import set_stamp
 from m3l_core.streaming.sync_config import SyncConfig
@@ -50,9 +50,9 @@ def message_filters_source(node: Node, topic: str) -> Any:
 class Bench:
     """A node that listens and one that publishes, in a DDS domain of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, domain: int) -> None:
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=20 + os.getpid() % 80)
+        rclpy.init(context=self.context, domain_id=domain)
         self.node = Node("listener", context=self.context)
         self.camera = Node("camera", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
@@ -92,9 +92,10 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    bench = Bench()
-    yield bench
-    bench.close()
+    with own_domain() as domain:
+        bench = Bench(domain)
+        yield bench
+        bench.close()
 
 
 @pytest.fixture(params=[PlainSource, message_filters_source])
