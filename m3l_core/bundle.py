@@ -27,7 +27,7 @@ from m3l_core.bundle_description import BundleDescription as BundleDescription
 from m3l_core.bundle_description import GraphFile as GraphFile
 from m3l_core.errors import BundleError, M3LError
 from m3l_core.files import finish_folder, home_expanded, replacing_folder
-from m3l_core.metrics import subset_key
+from m3l_core.metrics import subset_key, subsets
 from m3l_core.validation import checked
 from m3l_core.weights_file import check_weights
 from m3l_core.yaml_files import read_yaml
@@ -92,6 +92,13 @@ class ModelBundle:
     def streams_of(self, network: ModelBundle) -> tuple[int, ...]:
         """The places that the modalities of a subset's network have among this bundle's."""
         return tuple(map(self.description.modality_names.index, network.description.modality_names))
+
+    def runs_with(self, network: ModelBundle) -> list[tuple[str, ...]]:
+        """The subsets of the modalities with which one of this bundle's networks runs."""
+        names = network.description.modality_names
+        if names != self.description.modality_names:
+            return [names]
+        return [chosen for chosen in subsets(names) if subset_key(chosen) not in self.description.subset_networks]
 
     def subset_bundles(self) -> dict[str, ModelBundle]:
         """The bundles of the subset networks, by subset.

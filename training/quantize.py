@@ -35,12 +35,13 @@ _Item = TypeVar("_Item")
 
 def main() -> None:
     arguments = parse_arguments()
-    for network in ModelBundle.load(arguments.bundle).networks():
-        quantize_network(network, arguments)
+    whole = ModelBundle.load(arguments.bundle)
+    for network in whole.networks():
+        quantize_network(network, whole.runs_with(network), arguments)
 
 
-def quantize_network(bundle: ModelBundle, arguments: argparse.Namespace) -> None:
-    """Calibrate, measure, and write the graph if it loses little."""
+def quantize_network(bundle: ModelBundle, runs_with: Sequence[tuple[str, ...]], arguments: argparse.Namespace) -> None:
+    """Calibrate, measure with the subsets that the network is given, and write the graph if it loses little."""
     described = bundle.description
     engine = load_engine(bundle, arguments.engine, "fp32")
     mapping = None if arguments.class_map is None else read_mapping(arguments.class_map)
@@ -50,11 +51,12 @@ def quantize_network(bundle: ModelBundle, arguments: argparse.Namespace) -> None
     samples = evenly_spread(labelled, arguments.limit)
     frames = read_model_inputs(arguments.frames, described, arguments.calibration)
 
-    content = quantize(bundle, progress(frames, "calibration"))
-    of_float = subset_miou(engine, described, progress(samples, "float"), classes)
+    content = quantize(bundle, progress(frames, "calibration"), runs_with)
+    of_float = subset_miou(engine, described, progress(samples, "float"), classes, runs_with)
     with bundle.with_trial_graph(content, INT8_GRAPH) as trial:
         int8 = load_engine(trial.alone(), arguments.engine, "int8")
-        comparison = Comparison(of_float, subset_miou(int8, described, progress(samples, "int8"), classes))
+        of_int8 = subset_miou(int8, described, progress(samples, "int8"), classes, runs_with)
+    comparison = Comparison(of_float, of_int8)
     title = (
         f"{described.name}, {engine.name}, {len(samples)} of {len(labelled)} frames of {arguments.validation.name}, "
         f"calibrated on {len(frames)} of {arguments.frames.name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ from m3l_core.bundle import BundleDescription, GraphFile, ModelBundle
 from m3l_core.datasets.folder import Sample
 from m3l_core.engines.engine import Engine
 from m3l_core.errors import DatasetError, EngineError
-from m3l_core.evaluation.conditions import standard_conditions
+from m3l_core.evaluation.conditions import Subset
 from m3l_core.evaluation.evaluated_classes import EvaluatedClasses
 from m3l_core.evaluation.robustness import RobustnessEvaluator
+from m3l_core.metrics import subsets
 
 MOST_LOST = 0.01
 """Of mIoU in [0, 1], in any subset."""
@@ -60,14 +61,19 @@ def subset_miou(
     description: BundleDescription,
     samples: Iterable[Sample],
     classes: EvaluatedClasses | None = None,
+    runs_with: Sequence[tuple[str, ...]] | None = None,
 ) -> dict[str, float]:
-    """An engine's mIoU in [0, 1] for every subset of the modalities; ``classes``: where the labels have others.
+    """An engine's mIoU in [0, 1] for each subset of the modalities.
+
+    Args:
+        classes: where the labels have others.
+        runs_with: the subsets that the network is given in use; None: all.
 
     Raises:
         DatasetError: a sample cannot be read, or no sample tells anything of a subset.
         EngineError: the engine cannot run the bundle's input.
     """
-    conditions = standard_conditions(description.modality_names, ("subsets",))
+    conditions = [Subset(present) for present in runs_with or subsets(description.modality_names)]
     result = RobustnessEvaluator(engine, description, classes=classes).measure(samples, conditions)
     miou = {subset: score.confusion.mean_iou() for subset, score in result.of_subsets().items()}
     if unknown := [subset for subset, value in miou.items() if not np.isfinite(value)]:
