@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import WorkItem
+from cosmic_ray.work_item import WorkItem, WorkResult
 
 SAME = {"core/ReplaceComparisonOperator_Is_Eq", "core/ReplaceComparisonOperator_IsNot_NotEq"}
 """They do what the code did: what is compared by ``is`` here, None and members of an Enum, equals nothing else."""
@@ -49,6 +49,11 @@ def choose(session: WorkDB, number: str, seed: str) -> None:
     print(f"{len(chosen)} of {len(worth)} mutants are tried")
 
 
+def is_hung(result: WorkResult) -> bool:
+    """By cosmic-ray's clock, or by the limit of CPU time that scripts/mutate sets."""
+    return result.output is not None and result.output.endswith(("timeout", "it hangs\n"))
+
+
 def tell(session: WorkDB) -> None:
     """The survivors by their place, and how many died."""
     results = sorted(session.completed_work_items, key=lambda each: place(each[0]))
@@ -59,7 +64,7 @@ def tell(session: WorkDB) -> None:
         ]
         print(f"\n{mutation.module_path}:{mutation.start_pos[0]}: {mutation.operator_name.removeprefix('core/')}")
         print("\n".join(changed))
-    died, hung = len(results) - len(survivors), sum(result.output == "timeout" for _, result in results)
+    died, hung = len(results) - len(survivors), sum(is_hung(result) for _, result in results)
     share = f" ({100 * died / len(results):.0f}%)" if results else ""
     print(f"\n{died} of {len(results)} mutants died{share}, {hung} of them as they hung")
 
