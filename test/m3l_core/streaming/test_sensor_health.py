@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import timeit
 import weakref
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,11 @@ class TestSizeAndEncoding:
         became, back = "size 640x480 became 320x240", "size 320x240 became 640x480"
         assert reasons == [None, became, became, None, None, back]
 
+    def test_default(self) -> None:
+        health, small = SensorHealth("color"), frame(color(size=(24, 32)))
+        reasons = [health.check(each) for each in (frame(color()), *[small] * 10)]
+        assert reasons == [None, *["size 64x48 became 32x24"] * 9, None]
+
     def test_frames_that_do_not_agree_in_a_row_are_refused(self) -> None:
         health = SensorHealth("color", self.THRESHOLDS)
         large, small = frame(color(size=(480, 640))), frame(color(size=(240, 320)))
@@ -236,11 +242,33 @@ class TestSizeAndEncoding:
         ("frozen_frames", 1, "0 .off. or 2 or more"),
         ("frozen_frames", -1, "0 .off. or 2 or more"),
         ("size_change_frames", -1, "0 .off. or more"),
+        ("max_megapixels", 0, "1 or more"),
     ],
 )
 def test_bad_threshold(name: str, value: float, limits: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be {limits}, got {value}"):
         HealthThresholds(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("min_valid_depth", (0, 1)),
+        ("black_level", (-1, 254)),
+        ("saturated_share", (0, 1)),
+        ("frozen_frames", (0, 2)),
+        ("size_change_frames", (0, 1)),
+        ("max_megapixels", (1,)),
+    ],
+)
+def test_thresholds_at_their_limits(name: str, values: tuple[float, ...]) -> None:
+    for value in values:
+        assert getattr(HealthThresholds(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+def test_thresholds_are_replaced_and_not_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        HealthThresholds().black_level = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
