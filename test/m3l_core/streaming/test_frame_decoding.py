@@ -44,6 +44,23 @@ def test_what_a_stranger_says_at_length_is_cut() -> None:
             assert len(frame.encoding) <= 80
 
 
+def of_encoding(letters: str) -> tuple[str, str]:
+    """What is told of a message with this encoding, and why it is none."""
+    fields = {"height": 1, "width": 1, "step": 1, "is_bigendian": 0, "data": b"1"}
+    frame, reason = decode_frame("color", SimpleNamespace(header=HEADER, encoding=letters, **fields), kind="intensity")
+    return frame.encoding, reason or ""
+
+
+def test_up_to_80_letters_of_an_encoding_and_600_of_a_reason_are_told() -> None:
+    assert of_encoding("x" * 80)[0] == "x" * 80
+    assert of_encoding("x" * 81)[0] == "x" * 77 + "..."
+    _, short = of_encoding("x")
+    longest = 600 - len(short) + 1
+    assert of_encoding("x" * longest)[1] == short.replace("'x'", f"'{'x' * longest}'")
+    cut = of_encoding("x" * (longest + 1))[1]
+    assert len(cut) == 600 and cut.endswith(short[-30:-4] + "...")
+
+
 def test_no_more_pixels_than_are_taken() -> None:
     frame, reason = decode_frame("color", compressed("jpeg", JPEG), most_pixels=199)
     assert frame.data is None

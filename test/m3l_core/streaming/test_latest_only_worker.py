@@ -110,6 +110,10 @@ def test_close_gives_up_on_work_that_hangs(gate: Gate, worker: LatestOnlyWorker[
     assert gate.done == []
 
 
+def test_work_that_hangs_does_not_hold_up_the_end_of_the_process(worker: LatestOnlyWorker[int]) -> None:
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "tester"] == [True]
+
+
 def test_what_is_put_after_close_is_ignored(gate: Gate, worker: LatestOnlyWorker[int]) -> None:
     worker.close(LONG_S)
     worker.put(1)

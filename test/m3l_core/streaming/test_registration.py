@@ -24,7 +24,9 @@ def test_nothing_speaks_against_it(frame_ids: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("depth", ["depth_optical", ""])
 def test_another_frame_is_told(depth: str) -> None:
-    told = registration_doubts(frame_set(color="color_optical", depth=depth))["depth"]
+    doubts = registration_doubts(frame_set(color="color_optical", depth=depth, thermal="color_optical"))
+    assert set(doubts) == {"depth"}
+    told = doubts["depth"]
     assert f"depth is in the frame '{depth}', color in 'color_optical'" in told
 
 
@@ -51,6 +53,12 @@ def test_depth_of_another_aspect_ratio_is_told_and_not_used(
     else:
         assert set(used.frames) == {"color"} and used.missing == registration_doubts(given)
         assert f"depth of {other[1]}x{other[0]} does not lie over color of {size[1]}x{size[0]}" in used.missing["depth"]
+
+
+def test_of_one_that_does_not_lie_over_color_nothing_else_is_told() -> None:
+    frames = {"color": Frame("color", 1, np.zeros((6, 8)), "a"), "depth": Frame("depth", 1, np.zeros((6, 6)), "b")}
+    (told,) = registration_doubts(FrameSet("color", frames)).values()
+    assert "does not lie over" in told
 
 
 @pytest.mark.parametrize(

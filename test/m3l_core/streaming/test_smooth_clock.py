@@ -44,6 +44,38 @@ def test_between_two_ticks_time_goes_on_at_the_pace_of_the_clock(pace: float, ti
     assert times.clock.steady_ns(100 * MS) == pytest.approx(100 * MS / pace, rel=0.01)
 
 
+def test_the_pace_is_measured_over_half_a_second() -> None:
+    times = Times(1000)
+    times.run(1, 998, 499)
+    assert times.clock.steady_ns(100) == 100
+    times.run(1, 2, 1)
+    assert times.clock.steady_ns(100) == 50
+    times.run(1, 499, 499)
+    assert times.clock.steady_ns(100) == 50
+    times.run(1, 1, 1)
+    assert times.clock.steady_ns(100) == 100
+
+
+def test_a_wait_for_a_clock_that_nearly_stands_is_no_longer_than_a_hundred_times() -> None:
+    times = Times(1000)
+    times.run(1, 6, 1000)
+    assert times.clock.steady_ns(100) == 10_000
+    times.run(1, 20, 1000)
+    assert times.clock.steady_ns(100) == 5000
+
+
+def test_the_pace_of_the_time_before_a_leap_back_is_kept_and_measured_anew() -> None:
+    times = Times(100_000)
+    times.run(10, 200, 100)
+    times.run(1, -50_000, 100)
+    assert times.clock.stands_for_ns() == 0
+    before = times.now_ms
+    times.steady_ms += 100
+    assert times.now_ms - before == 200
+    times.run(1, 500, 400)
+    assert times.clock.steady_ns(100) == 100
+
+
 @pytest.mark.parametrize("tick_ms", [0, 1000])
 def test_a_clock_that_stands_does_not_hold_up_time(tick_ms: float) -> None:
     times = Times(tick_ms)
