@@ -290,8 +290,19 @@ def test_no_pixel_has_no_calibration_error(recwarn: pytest.WarningsRecorder) -> 
     assert not recwarn.list
 
 
-def test_confidence_of_another_shape_is_refused_and_counts_nothing() -> None:
-    calibration, image = CalibrationError(), np.zeros((2, 3), np.uint8)
+@pytest.mark.parametrize("other", range(3), ids=["truth", "labels", "confidence"])
+@pytest.mark.parametrize("shape", [(1, 3), (3, 3)])
+def test_an_image_of_another_shape_is_refused_and_counts_nothing(other: int, shape: tuple[int, int]) -> None:
+    calibration, images = CalibrationError(), [np.zeros((2, 3), np.uint8)] * 3
+    images[other] = np.zeros(shape, np.uint8)
     with pytest.raises(ValueError, match="differ in shape"):
-        calibration.add(image, image, image[:1])
+        calibration.add(*images)
     assert calibration.counts.sum() == 0
+
+
+def test_as_in_the_paper_there_are_fifteen_bins_if_nothing_else_is_said() -> None:
+    calibration = CalibrationError()
+    calibration.counts[:, 0], calibration.counts[::3, 1] = 1, 2
+    assert len(calibration.reliability().pixels) == 15
+    assert calibration.ece() == calibration.ece(15)
+    assert len({calibration.ece(bins) for bins in (14, 15, 16)}) == 3
