@@ -169,7 +169,8 @@ def test_an_engine_of_another_network_or_precision_does_not_count(bundle: ModelB
 def test_a_compatible_engine_runs_where_nvidia_says_it_does(bundle: ModelBundle) -> None:
     engine = stored(bundle, version_compatible=True, hardware_compatible=True)
     ampere = CudaDevice("NVIDIA A100", (8, 0), "13.0")  # the first that counts
-    for tensorrt, device in (("10.3.0", ORIN), ("10.3.0", ampere), ("10.3.0", BIGGER), ("10.16.1.11", BIGGER)):
+    later = (("10.3.0.post1", ORIN), ("10.16.1.11", BIGGER))
+    for tensorrt, device in (("10.3.0", ORIN), ("10.3.0", ampere), ("10.3.0", BIGGER), *later):
         assert find(bundle, "fp16", tensorrt, device) == engine
     for tensorrt, device in (("10.2.0", ORIN), ("11.0.0.114", ORIN), ("10.3.0", OLD)):
         with pytest.raises(EngineError, match="Refused"):
@@ -181,6 +182,27 @@ def test_the_newest_of_several_is_taken(bundle: ModelBundle, cache: Path) -> Non
     for age, engine in enumerate((newer, older)):
         os.utime(cache / engine.facts.key, (1e9 - age, 1e9 - age))
     assert find(bundle, "fp16", TENSORRT, ORIN) == newer
+
+
+def test_what_does_not_run_here_hides_no_older_one(bundle: ModelBundle, cache: Path) -> None:
+    ours = stored(bundle)
+    newer = [
+        stored(bundle, workspace_bytes=1),
+        stored(bundle, graph_sha256="0" * 64),
+        stored(bundle, tensorrt="10.2.0"),
+    ]
+    (cache / newer[0].facts.key / "engine.plan").write_bytes(b"torn")
+    os.utime(cache / ours.facts.key, (1e9, 1e9))
+    assert find(bundle, "fp16", TENSORRT, ORIN) == ours
+
+
+@pytest.mark.parametrize("lost", ["", "engine.json", "engine.plan"])
+def test_an_engine_that_is_not_there_or_in_part_is_told(bundle: ModelBundle, cache: Path, lost: str) -> None:
+    key = stored(bundle).facts.key
+    for file in [cache / key / lost] if lost else (cache / key).iterdir():
+        file.unlink()
+    with pytest.raises(EngineError, match=rf"{key}/{lost or 'engine.json'} cannot be read: .*No such file"):
+        read(key)
 
 
 class Killed(BaseException):

@@ -218,6 +218,18 @@ def test_start_weights_count_by_what_is_in_them(rooms: Rooms, source: str, diffe
     assert [name for name in one if one[name] != other[name]] == differing
 
 
+def test_start_weights_count_by_the_encoder_and_a_network_that_teaches_counts_whole(rooms: Rooms) -> None:
+    made, data = recipe(start_weights="runs/start"), training_data(rooms)
+    (start,), (full,) = (new_networks(recipe(seed=seed))[0] for seed in (0, 1))  # as if read from there
+    former, taught = ingredients(made, data, start), ingredients(made, data, start, full)
+    with torch.no_grad():
+        for network in (start, full):
+            network.head.classify.weight.add_(1.0)
+    assert ingredients(made, data, start) == former
+    now = ingredients(made, data, start, full)
+    assert [name for name in now if now[name] != taught[name]] == ["content of start_weights"]
+
+
 @pytest.mark.parametrize("lost", ["averages", "losses", "kept"])
 def test_a_training_does_not_go_on_from_another_versions_state(
     rooms: Rooms, tmp_path: Path, whole: Trainer, lost: str
