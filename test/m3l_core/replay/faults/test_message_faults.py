@@ -205,6 +205,31 @@ def test_a_sensor_comes_and_goes() -> None:
     assert stamps_s(found, "depth") == [number / 10 for number in range(30) if number < 5 or (number - 5) % 10 >= 3]
 
 
+def test_an_interval_holds_its_first_moment_and_not_its_last() -> None:
+    """Color arrives 3 ms after its stamp, by when it counts."""
+    once = after(fault("gone", from_s=0.203, until_s=0.403, modality="color"), arrivals(6))
+    assert stamps_s(once, "color") == [0.0, 0.1, 0.4, 0.5]
+    often = after(fault("gone", from_s=0.103, every_s=0.3, for_s=0.1, modality="color"), arrivals(8))
+    assert stamps_s(often, "color") == [0.0, 0.2, 0.3, 0.5, 0.6]
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_what_is_not_late_is_not_held(probability: float) -> None:
+    """Neither where nothing is struck nor where it is, and what arrives at once stays in its order."""
+    which = fault("clock_offset", offset_s=1.0, probability=probability)
+    at_once = [Arrival(START_NS, "color", f"color {number}", START_NS) for number in range(20)]
+    num_read = 0
+
+    def recorded() -> Iterator[Arrival]:
+        nonlocal num_read
+        for arrival in at_once:
+            num_read += 1
+            yield arrival
+
+    for number, arrival in enumerate(which.apply(recorded(), RUN)):
+        assert (num_read, arrival.message) == (number + 1, f"color {number}")
+
+
 def test_the_share_of_lost_messages_is_the_probability() -> None:
     found = after(fault("loss", probability=0.3), arrivals(2000))
     assert len(found) / 4000 == pytest.approx(0.7, abs=0.03)
@@ -288,6 +313,12 @@ def test_a_rate_that_is_no_divisor_is_met_on_average() -> None:
     assert len(found) / 2 / (300 * 0.033) == pytest.approx(12, rel=0.02)
 
 
+def test_a_rate_goes_on_where_the_stamps_start_over() -> None:
+    looped = after(fault("bag_loop", length_s=1.0, times=3), arrivals(10))
+    found = after(fault("rate", rate_hz=2.0), looped)
+    assert [a.message for a in found] == [f"{name} {number}" for number in (0, 5) for name in ("color", "depth")] * 3
+
+
 def test_some_messages_are_overtaken() -> None:
     recorded = arrivals(300)
     found = [a.message for a in after(fault("reorder", modality="color", probability=0.1), recorded)]
@@ -337,6 +368,29 @@ def test_another_message_seed_or_key_draws_otherwise() -> None:
     found = {tuple(late_ms(after(which, recorded, run)).values()) for run in runs}
     assert len(found) == 4
     assert len(set(late_ms(after(which, recorded)).values())) == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "possible", "impossible"),
+    [
+        ("loss", "probability", (0.0, 1.0), (-1e-9, 1.001)),
+        ("gone", "from_s", (0.0, 1e9), (-1e-9, 1.001e9)),
+        ("delay", "delay_s", (0.0, 5.0), (-1e-9, 5.001)),
+        ("clock_offset", "offset_s", (-2e9, 2e9), (-2.001e9, 2.001e9)),
+        ("rate", "rate_hz", (0.001, 1000.0), (0.0009, 1000.1)),
+        ("resolution", "scale", (0.01, 4.0), (0.009, 4.001)),
+        ("depth_holes", "share", (0.0, 1.0), (-1e-9, 1.001)),
+        ("bag_loop", "length_s", (1e-9, 10.0), (0.0, 10.001)),
+    ],
+)
+def test_settings_reach_to_their_limits(
+    kind: str, setting: str, possible: tuple[float, ...], impossible: tuple[float, ...]
+) -> None:
+    for value in possible:
+        assert getattr(fault(kind, **{setting: value}), setting) == value
+    for value in impossible:
+        with pytest.raises(ValidationError, match=f"{setting}\n  Input should be"):
+            fault(kind, **{setting: value})
 
 
 @pytest.mark.parametrize(
