@@ -95,7 +95,7 @@ def extraction_or_reason(
     try:
         return extract_bag(task, advance)
     except M3LError as error:
-        return error if isinstance(error, DatasetError) else DatasetError(str(error))
+        return DatasetError(str(error))
     except Exception:  # costs no other bag
         return DatasetError(f"{task.path}: {traceback.format_exc()}")
 
@@ -235,8 +235,8 @@ def _extract_labels(
 
 def _unused(frames: BagFrames, extraction: Extraction) -> str:
     remarks = "; ".join(frames.remarks)
-    for name, number in frames.recorded.items():
-        if number and extraction.without[name] == extraction.frame_sets:
+    for name in frames.recorded:
+        if extraction.without[name] == extraction.frame_sets:
             return f"no {name} image is in any frame set. {remarks or _reasons(extraction, name)}"
     apart = remarks and not frames.synchronizer.complete_sets
     return f"no frame set has both {' and '.join(frames.recorded)}. {remarks}" if apart else ""

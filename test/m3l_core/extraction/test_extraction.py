@@ -568,6 +568,70 @@ def test_labels_of_what_was_not_kept_are_not_lost_ones(tmp_path: Path) -> None:
     assert extraction.skipped == {("label messages", "their frame set was not kept"): 18}
 
 
+def test_progress_counts_every_message_labels_included(tmp_path: Path) -> None:
+    recorded = frames(4) + labels(3)
+    recorded[-1] = Recorded(LABEL, recorded[-1].time_ns, b"\0\1\0\0broken", "sensor_msgs/msg/Image")
+    prepared = task(write_bag(tmp_path / "bag", recorded), tmp_path / "data", labels=LabelSource(LABEL))
+    advanced: list[int] = []
+    (extraction,) = extract_bags([prepared], advance=advanced.append)
+    assert isinstance(extraction, Extraction) and extraction.labels == 2
+    assert advanced == [1] * 11
+    assert prepared.messages == 11
+
+
+def broken(recorded: list[Recorded], topic: str, number: int) -> list[Recorded]:
+    """The first so many messages of a topic are none."""
+    places = [place for place, each in enumerate(recorded) if each.topic == topic][:number]
+    bad = {place: Recorded(topic, recorded[place].time_ns, b"\0\1\0\0", "sensor_msgs/msg/Image") for place in places}
+    return [bad.get(place, each) for place, each in enumerate(recorded)]
+
+
+def test_a_sensor_that_is_in_no_frame_set_is_told_with_its_own_reason(tmp_path: Path) -> None:
+    recorded = broken(broken(frames(4), DEPTH, 4), COLOR, 1)
+    extraction = extract(write_bag(tmp_path / "bag", recorded), tmp_path / "data")
+    assert (extraction.frame_sets, dict(extraction.without)) == (3, {"depth": 3})
+    assert extraction.unused.startswith("no depth image is in any frame set. depth: 4 x no sensor_msgs/msg/Image: ")
+    assert "color" not in extraction.unused
+    once = extract(write_bag(tmp_path / "once", broken(frames(4), DEPTH, 3)), tmp_path / "data")
+    assert once.without["depth"] == 3 and once.unused == ""
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "what", "remark"),
+    [
+        (-60_000, "no depth image is in any frame set", "color and depth differ by 60"),
+        (33, "no frame set has both color and depth", "set it to 0.033 or more"),
+    ],
+)
+def test_sensors_that_never_meet_are_told_and_what_to_set(
+    tmp_path: Path, ahead_ms: int, what: str, remark: str
+) -> None:
+    recorded = [each for each in frames(40) if each.topic == COLOR]
+    for number, stamp in enumerate(stamps(40)):
+        depth = image(millimetres(number), "16UC1", stamp + ahead_ms * MS)
+        recorded.append(Recorded(DEPTH, stamp + 45 * MS, depth))
+    extraction = extract(
+        write_bag(tmp_path / "bag", sorted(recorded, key=lambda each: each.time_ns)), tmp_path / "data"
+    )
+    assert extraction.unused == f"{what}. {'; '.join(extraction.remarks)}"
+    assert remark in extraction.unused
+
+
+def test_a_bag_that_is_damaged_before_its_first_frame_says_so(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "kitchen", frames(500), compression=CompressionMode.STORAGE)
+    break_chunk(bag, 0)
+    with pytest.raises(DatasetError, match="kitchen cannot be read"):
+        extract(bag, tmp_path / "data")
+
+
+def test_the_last_choice_is_told_beside_the_files(tmp_path: Path) -> None:
+    later = TimeRange(Moment(100 * MS, False))
+    extract(write_bag(tmp_path / "bag", frames(4)), tmp_path / "data", rate_hz=5.0, stillness=0.01, time_range=later)
+    source = yaml.safe_load((tmp_path / f"data/bag/{SOURCE_FILE}").read_text())
+    start = {"ns": 100 * MS, "is_stamp": False}
+    assert source["last_choice"] == {"rate_hz": 5.0, "stillness": 0.01, "start": start, "end": None}
+
+
 def test_what_nobody_foresaw_costs_no_other_bag(tmp_path: Path) -> None:
     bags = [write_bag(tmp_path / name, frames(2)) for name in "ab"]
     tasks = [ExtractionTask(bags[0], "a", {"color": "/none"}, 2, tmp_path / "data"), task(bags[1], tmp_path / "data")]
@@ -590,7 +654,7 @@ def test_processes_write_the_same_and_a_broken_bag_stops_no_other(tmp_path: Path
     assert len(content[0]) == 2 * (16 + 2)
     for first, second, third in outcomes:
         assert isinstance(second, DatasetError)
-        assert "cannot be read" in str(second)
+        assert str(second).startswith(f"bag {bags[1]} cannot be read: ")
         assert isinstance(first, Extraction) and isinstance(third, Extraction)
         assert (first.frame_sets, third.frame_sets) == (8, 8)
     assert outcomes[0][0] == outcomes[1][0]

@@ -98,6 +98,24 @@ def test_small_changes_add_up_to_one() -> None:
     assert 2 <= len(numbers) < len(blocks)
 
 
+def test_a_cell_has_changed_by_more_than_ten_gray_levels_or_by_more_than_a_twentieth_of_its_distance() -> None:
+    color, depth = scene()
+    for level, changed in ((110, []), (90, []), (111, [1]), (89, [1])):
+        assert kept(1.0, (color, None), (np.full_like(color, level), None)) == [0, *changed]
+    for distance, changed in ((2098, []), (1902, []), (2102, [1]), (1898, [1])):
+        assert kept(1.0, (None, depth), (None, np.full_like(depth, distance))) == [0, *changed]
+
+
+def test_a_cell_of_which_half_has_no_depth_does_not_count() -> None:
+    """Cells are of 2x2 pixels here."""
+    for invalid, changed in ((1, [1]), (2, [])):
+        nearer = np.full(SIZE, 1200, np.uint16)
+        nearer[::2, ::2] = 0
+        if invalid == 2:
+            nearer[1::2, ::2] = 0
+        assert kept(1.0, (None, scene()[1]), (None, nearer)) == [0, *changed]
+
+
 def test_a_sensor_that_comes_back_counts_and_one_that_goes_does_not() -> None:
     color, depth = scene()
     assert kept(0.04, (color, None), (color, None), (color, depth), (color, None), (None, depth)) == [0, 2]

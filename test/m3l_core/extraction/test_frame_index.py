@@ -116,15 +116,36 @@ def test_an_index_that_was_laid_out_anew_is_the_same(tmp_path: Path, indent: int
         '[\n{"stamp_ns": 1,\n]\n',
         '[\n{"color": null}\n]\n',
         '[\n{"stamp_ns": 1}\n]\n',
+        '[\n{"stamp_ns": 1, "sha256": 5}\n]\n',
+        '[\n{"stamp_ns": "1", "sha256": {}}\n]\n',
+        f'[\n{{"stamp_ns": {1 << 63}, "sha256": {{}}}}\n]\n',
+        f'[\n{{"stamp_ns": {-(1 << 63) - 1}, "sha256": {{}}}}\n]\n',
+        "[" * 100_000,
         '[\n{"stamp_ns": 1, "sha256": {}},\n',
         "[",
         "",
         "{}",
         "7",
+        "[7]",
     ],
+    ids=range(14),
 )
 def test_an_index_that_cannot_be_read_is_not_lost(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX_FILE).write_text(content)
     with pytest.raises(DatasetError, match="remove it, and extract the recording again"):
         FrameIndex(tmp_path)
     assert (tmp_path / INDEX_FILE).read_text() == content
+
+
+def test_an_index_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"frames\.json cannot be read .*No such file"):
+        list(read_entries(tmp_path / INDEX_FILE))
+
+
+def test_any_stamp_of_ros_has_an_entry(tmp_path: Path) -> None:
+    extremes = [-(1 << 63), 0, (1 << 63) - 1]
+    for _ in range(2):
+        with FrameIndex(tmp_path) as index:
+            for stamp in extremes:
+                index.add(entry(tmp_path, stamp))
+    assert stamps_of(tmp_path) == extremes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from support.bags import LABEL, MS, SIZE, Recorded, compressed, frames, ids, ima
 from m3l_core.annotation.frame_list import enter_labels
 from m3l_core.datasets.folder import Teacher, read_image, read_index
 from m3l_core.datasets.indexing import draw_validation, read_recordings, write_indexes
-from m3l_core.errors import DatasetError
+from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.extraction.extraction import Extraction, extract_bag
-from m3l_core.extraction.label_topic import LabelSource
+from m3l_core.extraction.label_topic import LabelIds, LabelSource
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 
 INFO = "/label_info"
@@ -180,6 +181,38 @@ def test_an_id_that_is_no_class_costs_its_label_alone(tmp_path: Path) -> None:
     )
     extraction = extract(tmp_path, [info({}), *frames(1), *labels(1)], "yard")
     assert dict(extraction.dropped) == {("label", "labels have the ids 0, 1, 2, 7, 9, expected 255"): 1}
+
+
+@pytest.mark.parametrize(
+    ("unknown", "told"),
+    [
+        ([300], "labels have the id 300, expected 0 to 255"),
+        (range(300, 310), f"labels have the ids {', '.join(map(str, range(300, 310)))}, expected 0 to 255"),
+        (range(300, 311), f"labels have the ids {', '.join(map(str, range(300, 310)))}, ..., expected 0 to 255"),
+    ],
+)
+def test_ten_of_the_ids_that_are_no_class_are_told(unknown: Sequence[int], told: str) -> None:
+    with pytest.raises(ImageMessageError, match=f"^{re.escape(told)}$"):
+        LabelIds(LabelSource(LABEL), [])(np.array([[0, 254, 255, *unknown]], np.int16), 0)
+
+
+def test_the_largest_class_that_stays_as_it_is(tmp_path: Path) -> None:
+    recorded = [*frames(1), Recorded(LABEL, stamps(1)[0], image(np.full(SIZE, 254, np.uint8), "mono8", stamps(1)[0]))]
+    extraction = extract(tmp_path, [info({254: "tv"}), *recorded], classes=None)
+    assert (extraction.labels, extraction.label_ids) == (1, "as they are; nothing is 255")
+    assert np.unique(label(tmp_path, 0)).tolist() == [254]
+
+
+def test_a_label_whose_picture_is_damaged_is_told(tmp_path: Path) -> None:
+    extract(tmp_path, [*frames(2), *labels(2)], classes=None)
+    for file in (tmp_path / "data/kitchen/label").iterdir():
+        file.unlink()
+    picture = f"{stamps(1)[0]}.png"
+    (tmp_path / f"data/kitchen/color/{picture}").write_bytes(b"torn")
+    extraction = extract(tmp_path, [], classes=None)
+    assert extraction.labels == 1
+    ((modality, why),) = extraction.dropped
+    assert modality == "label" and why.startswith(f"its picture {picture} cannot be read: ")
 
 
 def test_labels_of_another_map_are_not_mixed_with_those_that_are_there(tmp_path: Path) -> None:
