@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.bags import START_NS, stamps
+from support.bags import MS, START_NS, stamps
 
 from m3l_core.extraction.frame_choice import changing, thinned
 from m3l_core.frames import Frame, FrameSet
@@ -38,6 +39,17 @@ def test_no_rate_keeps_all_and_a_new_timeline_begins_at_once() -> None:
     again = stamps(20) * 2
     assert len(list(thinned(sets(again), None))) == 40
     assert [each.reference_frame.stamp_ns for each in thinned(sets(again), 1.0)] == stamps(20)[::10] * 2
+
+
+def thinned_ms(times_ms: Iterable[int], rate_hz: float) -> list[int]:
+    kept = thinned(sets([START_NS + time * MS for time in times_ms]), rate_hz)
+    return [(each.reference_frame.stamp_ns - START_NS) // MS for each in kept]
+
+
+def test_the_nearest_to_each_tick_is_kept_and_a_gap_brings_no_burst() -> None:
+    assert thinned_ms(range(0, 1001, 100), 4.0) == [0, 200, 500, 700, 1000]  # of two as near the earlier one
+    assert thinned_ms([*range(0, 300, 100), *range(5030, 7030, 100)], 1.0) == [0, 5030, 5530, 6530]
+    assert thinned_ms([0, 0, 0], 1.0) == [0]
 
 
 def scene(block: int = 0, noise: int = 0, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:

@@ -11,7 +11,14 @@ from m3l_core.bags.arrivals import Arrival
 from m3l_core.errors import M3LError, ScenarioError
 from m3l_core.evaluation.conditions import NOISE_LEVELS, ZERO_RATES
 from m3l_core.replay.faults import scenario as scenario_module
-from m3l_core.replay.faults.scenario import GROUPS, Scenario, load_scenario, load_scenarios, shipped_scenarios
+from m3l_core.replay.faults.scenario import (
+    GROUPS,
+    Scenario,
+    check_sensors,
+    load_scenario,
+    load_scenarios,
+    shipped_scenarios,
+)
 
 FOLDER = Path(__file__).parents[4] / "config" / "scenarios"
 NAMES = {"none", "no_color", "no_depth", "intermittent", "degraded", *GROUPS["rmm"], *GROUPS["nm"]}
@@ -132,6 +139,14 @@ def test_the_same_seed_gives_the_same_and_another_seed_or_recording_something_el
     assert outcome(scenario, "a") == outcome(made(LOSS, HOLES), "a")
     others = [outcome(scenario), outcome(scenario, "a"), outcome(scenario, "b"), outcome(made(LOSS, HOLES, seed=4))]
     assert len({tuple(other) for other in others}) == 4
+
+
+def test_a_fault_strikes_a_sensor_that_there_is() -> None:
+    loop = {"kind": "bag_loop", "length_s": 1.0}
+    fine = made(LOSS, {"kind": "gone"}, HOLES, loop)
+    check_sensors([fine], ["color", "depth"])
+    with pytest.raises(ScenarioError, match=r"scenario made: depth_holes of 'depth', expected one of all, color$"):
+        check_sensors([fine], ["color"])
 
 
 def test_one_faults_function_serves_several_replays() -> None:
