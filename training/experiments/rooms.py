@@ -3,9 +3,10 @@
 
     python training/experiments/rooms.py --data rooms --jobs 2                run what is missing
     python training/experiments/rooms.py --data rooms --jobs 2 --ablation     m3l_plus without each of its parts
+    python training/experiments/rooms.py --data rooms --jobs 2 --imagenet     m3l_plus from ImageNet weights
 
 Every run leaves one small file in training/experiments/rooms/results/; stopped, the same command goes on. The test set
-is read once, at the end of a run of the comparison, and never by the ablation. training/experiments/rooms_tables.py
+is read once, at the end of a run, and never by the ablation. training/experiments/rooms_tables.py
 makes the tables.
 """
 
@@ -35,6 +36,8 @@ METHODS = (
 )
 FRACTIONS = (0.04, 0.12)
 SEEDS = (0, 1, 2)
+IMAGENET = "imagenet"
+"""m3l_plus with EfficientNet-lite0, from ImageNet weights in place of a start of its own."""
 UNCHANGED = "unchanged"
 ABLATION: dict[str, tuple[str, ...]] = {
     UNCHANGED: (),
@@ -68,7 +71,7 @@ class Run:
     fraction: float
     seed: int
     change: str = ""
-    """Of the ablation; empty for the comparison."""
+    """Of the ablation, or ``IMAGENET``; empty for the comparison."""
 
     @property
     def name(self) -> str:
@@ -76,9 +79,9 @@ class Run:
         return "-".join(part for part in parts if part)
 
     @property
-    def start(self) -> Run:
+    def start(self) -> Run | None:
         """The run whose network this one starts from."""
-        return Run(START, self.fraction, self.seed)
+        return None if self.change == IMAGENET else Run(START, self.fraction, self.seed)
 
     @property
     def result(self) -> Path:
@@ -88,11 +91,13 @@ class Run:
         """The method and the data set under the conditions of the experiment."""
         is_start = self.method == START
         method = "paper_supervised" if is_start else self.method
-        conditions = ROOMS / ("start.yaml" if is_start else "ablation.yaml" if self.change else "conditions.yaml")
+        kind = (
+            START if is_start else IMAGENET if self.change == IMAGENET else "ablation" if self.change else "conditions"
+        )
         settings = [f"data.label_fraction={self.fraction}", f"data.label_seed={self.seed}", f"seed={self.seed}"]
-        if not is_start:
+        if not is_start and self.start is not None:
             settings.append(f"start_weights={work / self.start.name / 'bundle'}")
-        files = [RECIPES / "methods" / f"{method}.yaml", RECIPES / "data" / "rooms.yaml", conditions]
+        files = [RECIPES / "methods" / f"{method}.yaml", RECIPES / "data" / "rooms.yaml", ROOMS / f"{kind}.yaml"]
         return load_recipe(files, [*settings, *ABLATION.get(self.change, ())])
 
 
@@ -104,6 +109,11 @@ def comparison() -> Iterator[Run]:
 def ablation() -> Iterator[Run]:
     """With few labels, where the parts of a method matter most."""
     return (Run("m3l_plus", FRACTIONS[0], seed, change) for seed in SEEDS[:2] for change in ABLATION)
+
+
+def imagenet() -> Iterator[Run]:
+    """With the more labels of the two."""
+    return (Run("m3l_plus", FRACTIONS[-1], seed, IMAGENET) for seed in SEEDS)
 
 
 def train(run: Run, data: Path, work: Path) -> None:
@@ -125,7 +135,7 @@ def train(run: Run, data: Path, work: Path) -> None:
         export_bundle(start.network, recipe, start.history, provenance, work / run.name / "bundle")
         return
     result = {"run": asdict(run), **summary(networks, lists)}
-    if not run.change:
+    if run.change in ("", IMAGENET):
         result["test"] = measure_networks(networks, read_index(data / "test.json", recipe.modality_names))
     write_result(run.result, result)
 
@@ -133,23 +143,28 @@ def train(run: Run, data: Path, work: Path) -> None:
 def main() -> None:
     parser = parser_of_runs(__doc__, "folder of the rooms data set", Path("runs/rooms"))
     parser.add_argument("--ablation", action="store_true", help="m3l_plus without each of its parts")
+    parser.add_argument(
+        "--imagenet", action="store_true", help="m3l_plus with EfficientNet-lite0, from ImageNet weights"
+    )
     arguments = parser.parse_args()
     data, work = arguments.data.resolve(), arguments.work.resolve()
-    every = {run.name: run for run in (*comparison(), *ablation())}
-    starts = {run.start.name: run.start for run in every.values()}
+    every = {run.name: run for run in (*comparison(), *ablation(), *imagenet())}
+    starts = {run.start.name: run.start for run in every.values() if run.start}
     if arguments.run:
         if arguments.run not in every | starts:
             parser.error(f"there is no run '{arguments.run}'; some are {', '.join([*starts, *every][:8])}")
         train((every | starts)[arguments.run], data, work)
         return
-    chosen = [run for run in (ablation() if arguments.ablation else comparison()) if arguments.only in run.name]
+    runs = imagenet() if arguments.imagenet else ablation() if arguments.ablation else comparison()
+    chosen = [run for run in runs if arguments.only in run.name]
     missing = [run for run in chosen if not run.result.exists()]
     print(f"{len(chosen) - len(missing)} of {len(chosen)} runs are done", flush=True)
     failed = 0
     for seed in SEEDS:  # so that the table grows evenly
-        runs = [run for run in missing if run.seed == seed]
-        first = {run.start for run in runs if not (work / run.start.name / "bundle").exists()}
-        for part in (sorted(first, key=str), runs):
+        of_seed = [run for run in missing if run.seed == seed]
+        starts_of_runs = {run.start for run in of_seed if run.start}
+        first = {start for start in starts_of_runs if not (work / start.name / "bundle").exists()}
+        for part in (sorted(first, key=str), of_seed):
             names = [run.name for run in part]
             failed += run_each(__file__, names, ("--data", str(data), "--work", str(work)), work, arguments.jobs)
     if failed:

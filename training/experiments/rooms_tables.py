@@ -25,8 +25,20 @@ METHODS = {
     "paper_mean_teacher_dropout": "mean teacher + modality dropout",
     "paper_m3l": "M3L `paper`",
     "m3l_plus": "`m3l_plus`",
+    "m3l_plus-imagenet": "`m3l_plus`, EfficientNet-lite0 from ImageNet weights",
 }
 UNCHANGED = "unchanged"
+
+
+def compared(results: Iterable[Result]) -> list[Result]:
+    """Those of the comparison, and of the same method from ImageNet weights under a name of its own."""
+    found: list[Result] = []
+    for result in results:
+        run = result["run"]
+        name = f"{run['method']}-{run['change']}" if run["change"] else run["method"]
+        if name in METHODS:
+            found.append({**result, "run": {**run, "method": name}})
+    return found
 
 
 def ablation_table(results: Iterable[Result]) -> str:
@@ -34,7 +46,7 @@ def ablation_table(results: Iterable[Result]) -> str:
     last = {
         (result["run"]["fraction"], result["run"]["seed"], result["run"]["change"]): result["validation"][-1]["miou"]
         for result in results
-        if result["run"]["change"]
+        if result["run"]["change"] and "test" not in result
     }
     changes: dict[str, list[tuple[Mapping[str, float], Mapping[str, float]]]] = {}
     for (fraction, seed, change), miou in last.items():
@@ -78,7 +90,7 @@ def curves(results: Iterable[Result]) -> str:
 def main() -> None:
     results = read_results(RESULTS)
     tables = {
-        "comparison": comparison_table([each for each in results if not each["run"]["change"]], METHODS),
+        "comparison": comparison_table(compared(results), METHODS),
         "ablation": ablation_table(results),
     }
     fill_blocks(PAGE, tables)

@@ -33,7 +33,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, option: str, value: 
     assert reason in done.stderr
 
 
-@pytest.mark.parametrize("name", ["conditions", "ablation", "start"])
+@pytest.mark.parametrize("name", ["conditions", "ablation", "start", "imagenet"])
 def test_every_training_sees_its_rooms_at_the_same_zoom(name: str) -> None:
     recipes = ROOT / "training" / "recipes"
     files = [recipes / "methods/m3l_plus.yaml", recipes / "data/rooms.yaml", EXPERIMENTS / f"rooms/{name}.yaml"]
