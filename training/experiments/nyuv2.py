@@ -10,12 +10,13 @@ frames are looked at once, at the end of a run. training/experiments/nyuv2_table
 --data has train.json, val.json and test_open.json, with the labels of training/import_dataset.py nyuv2. 13 classes, of
 which the 40 are made; 5%, 20% or 100% of the recordings keep their labels, drawn by the seed, and the frames of the
 others are unlabelled. Where all are labelled, they are the unlabelled ones as well. m3l_subsets has as many iterations
-as the others in all: half for the network of both sensors, a quarter each for those of one. At 240x320 it trains once
-with all labels, in 13 and in 40 classes, the network of both supervised.
+as the others in all: half for the network of both sensors, a quarter each for those of one; with 20% of the labels once
+more as many for each network. At 240x320 it trains once with all labels, in 13 and in 40 classes, the network of both
+supervised.
 
 A step takes 0.3 s of one core for the supervised methods, 0.6 s for mean teacher and m3l_plus, 0.9 s for M3L and 0.5 s
-for m3l_subsets in the mean of its networks: 3.2 s for the six. 800 steps under seven choices of labels are 5 hours, and
-measuring is one more. The two runs at 240x320 take 1.2 hours each.
+for m3l_subsets in the mean of its networks: 3.2 s for the six. 800 steps under seven choices of labels are 5 hours, the
+longer m3l_subsets one, and measuring is one more. The two runs at 240x320 take 1.2 hours each.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ METHODS = (
 )
 SEEDS = {0.2: (0, 1, 2), 0.05: (0, 1, 2), 1.0: (0,)}
 """Of each share of the recordings that keep their labels."""
+EACH = "each"
+"""Variant of ``SUBSETS`` with as many iterations for each network as the other methods have for their one."""
 LARGE, LARGE_FORTY = "240x320", "240x320_40_classes"
 
 
@@ -62,7 +65,7 @@ class Run:
     fraction: float
     seed: int
     variant: str = ""
-    """``LARGE`` or ``LARGE_FORTY``; empty for the comparison."""
+    """``EACH``, ``LARGE`` or ``LARGE_FORTY``; empty for the comparison at equal iterations."""
 
     @property
     def name(self) -> str:
@@ -74,31 +77,34 @@ class Run:
         labels, class_map = (FORTY, None) if self.variant == LARGE_FORTY else (THIRTEEN, THIRTEEN_OF_FORTY)
         data: dict[str, Any] = {"labelled": "train.json", "validation": "val.json", "class_map": class_map}
         data |= {"label_fraction": self.fraction, "label_seed": self.seed}
-        if self.fraction == 1 and not self.variant:
+        is_large = self.variant in (LARGE, LARGE_FORTY)
+        if self.fraction == 1 and not is_large:
             data["unlabelled"] = "train.json"
         own = [f"labels={labels.model_dump_json()}", f"data={json.dumps(data)}", f"seed={self.seed}"]
-        if self.variant:
+        if is_large:
             own.append("method={}")
-        conditions = NYUV2 / ("large.yaml" if self.variant else "conditions.yaml")
+        conditions = NYUV2 / ("large.yaml" if is_large else "conditions.yaml")
         files = [METHOD_RECIPES / f"{self.method}.yaml", conditions]
         recipe = load_recipe(files, [*own, *settings])
         if self.method != SUBSETS:
             return recipe
-        return load_recipe(files, [*own, *settings, *shared_iterations(recipe)])
+        return load_recipe(
+            files, [*own, *settings, *divided_iterations(recipe, (1, 1) if self.variant == EACH else (2, 4))]
+        )
 
 
-def shared_iterations(recipe: Recipe) -> list[str]:
-    """Half of every phase's iterations for the network of both sensors, a quarter each for those of one."""
+def divided_iterations(recipe: Recipe, divisors: tuple[int, int]) -> list[str]:
+    """Every phase's iterations, divided for the network of both sensors and for those of one."""
 
     def part(of: int) -> list[dict[str, Any]]:
         return [phase.model_dump(mode="json") | {"iterations": phase.iterations // of} for phase in recipe.phases]
 
     single = {
         "subsets": [[name] for name in recipe.modality_names],
-        "phases": part(4),
+        "phases": part(divisors[1]),
         "optimizer": recipe.optimizer.model_dump(mode="json"),
     }
-    return [f"phases={json.dumps(part(2))}", f"subset_networks={json.dumps(single)}"]
+    return [f"phases={json.dumps(part(divisors[0]))}", f"subset_networks={json.dumps(single)}"]
 
 
 def planned() -> Iterator[Run]:
@@ -107,6 +113,7 @@ def planned() -> Iterator[Run]:
         for fraction, seeds in SEEDS.items():
             if seed in seeds:
                 yield from (Run(method, fraction, seed) for method in METHODS)
+    yield from (Run(SUBSETS, 0.2, seed, EACH) for seed in SEEDS[0.2])
     yield from (Run(SUBSETS, 1.0, 0, variant) for variant in (LARGE, LARGE_FORTY))
 
 
