@@ -29,6 +29,7 @@ def test_frames_do_not_fit_after_two_seconds_and_three_periods(period_ms: float 
     depth.matched_ns = 7 * MS
     assert not is_mismatched(depth, (7 + after_ms) * MS - 1)
     assert is_mismatched(depth, (7 + after_ms) * MS)
+    assert is_mismatched(depth, (8 + after_ms) * MS)
 
 
 def test_how_much_later_one_arrives_is_known_once_both_have_come() -> None:
@@ -48,6 +49,7 @@ def test_the_distance_is_told_without_a_sign(apart: int) -> None:
     [
         (5000, 100, "sync_timeout"),  # as late as an image can be
         (5001, 100, "stamp_offset"),
+        (60_000, 100, "stamp_offset"),
         (-5001, 100, "stamp_offset"),
         (-5000, 100, "approx_sync_max_interval"),  # 50 frames at 100 ms are 5 s: they are held
         (-5000, 99.9, "sync_queue_size"),

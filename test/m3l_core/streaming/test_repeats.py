@@ -21,6 +21,8 @@ def test_the_first_is_told_and_then_how_many_there_were() -> None:
     assert repeats.count() == 0
     steady.now_s += 0.01
     assert [repeats.count(), repeats.count()] == [6, 0]
+    steady.now_s += 10 * QUIET_S
+    assert [repeats.count(), repeats.count()] == [2, 0]
 
 
 def raised(kind: type[Exception], text: str, elsewhere: bool = False) -> Exception:

@@ -162,6 +162,7 @@ def test_leaps_that_are_believed_contest_the_stamps_for_five_seconds() -> None:
     assert rhythm.gap_ns == 700 * MS
     assert rhythm.is_contested(6000 * MS - 1)
     assert not rhythm.is_contested(6000 * MS)
+    assert not rhythm.is_contested(60_000 * MS)
     assert rhythm.disputed_until_ns == 0, "the first time it may have been a jump"
     contest(rhythm, 3000 * MS)
     assert rhythm.disputed_until_ns == 6000 * MS
@@ -201,6 +202,7 @@ def test_where_another_publisher_is_a_little_ahead_stamps_may_lead_by_half_a_per
         (1200.000001, 1000, False),
         (5800, 5899.999999, True),
         (5800, 5900, False),  # too long ago
+        (59_000, 59_000, False),
     ],
 )
 def test_stamps_return_to_where_they_were_before_they_jumped_back(
@@ -234,6 +236,7 @@ def test_before_the_first_frame_there_is_nothing_to_return_to() -> None:
         (60, 1060, 1061, False),  # nor is that one before the stranger's
         (60, 1000, 1200, True),
         (60, 1000, 1200.000001, False),  # more than three periods later
+        (60, 1000, 2000, False),
     ],
 )
 def test_what_a_stranger_a_little_ahead_has_changed_is_taken_back(

@@ -109,6 +109,14 @@ def test_a_frame_that_is_used_again_leads_no_second_set() -> None:
     assert bench.streams["depth"].reused == 0
 
 
+def test_of_several_reference_frames_that_wait_the_next_one_counts() -> None:
+    bench = Bench()
+    bench.wait("color", 100, 133, 200)
+    bench.wait("depth", 117)
+    assert bench.stamps_ms() == {"color": 100}
+    assert bench.stamps_ms() == {"color": 133, "depth": 117}
+
+
 @pytest.mark.parametrize(("next_ms", "period_ms", "leads"), [(130, None, True), (129, None, False), (None, 30, True)])
 def test_a_frame_is_kept_for_the_next_reference_frame_if_it_is_nearer_to_that(
     next_ms: int | None, period_ms: int | None, leads: bool

@@ -273,6 +273,18 @@ def test_a_frame_is_kept_for_the_next_reference_frame_if_it_will_be_nearer_by_a_
     assert (bench.stamps_ms()[-1] == 330) == at_once
 
 
+def test_a_frame_that_is_nearer_to_the_next_reference_frame_that_waits_settles_no_set_before() -> None:
+    bench = Bench(sync_timeout_ns=100 * MS)
+    bench.stream("depth", 0, 70, 10)  # and then a few are lost
+    bench.arrive("color", 100)
+    bench.arrive("color", 133)
+    bench.arrive("depth", 117, 140)
+    assert not bench.sets
+    bench.arrive("depth", 127, 150)
+    assert bench.left_ns == [150 * MS] * 2
+    assert [sorted(frames.missing) for frames in bench.sets] == [["depth"], []]
+
+
 def test_what_is_too_old_for_any_further_set_does_not_wait() -> None:
     bench = Bench()
     bench.pairs(0, 300)
