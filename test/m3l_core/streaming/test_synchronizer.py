@@ -9,7 +9,7 @@ import pytest
 from support.sync_bench import MS, START, Bench
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.streaming.modality_report import ModalityState
+from m3l_core.streaming.modality_report import ModalityState, SyncEvent
 from m3l_core.streaming.sync_config import SyncConfig
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 
@@ -162,6 +162,16 @@ def test_clocks_that_differ_do_not_silence_it_and_are_reported(shift_ms: int) ->
     assert sum(event.text.startswith("color and depth differ by 0.70 s: ") for event in bench.events) == 1
 
 
+@pytest.mark.parametrize(("stamp_ns", "dropped"), [(-1, {"unhealthy": 1}), (0, {"unhealthy": 1}), (1, {})])
+def test_stamps_that_are_not_positive_are_none(stamp_ns: int, dropped: dict[str, int]) -> None:
+    bench = Bench()
+    bench.sync.add(Frame("color", stamp_ns, None))
+    bench.wait_until(100)
+    report = bench.sync.report()["color"]
+    assert report.dropped == dropped
+    assert report.last_reason == ("its stamp is zero" if dropped else "")
+
+
 @pytest.mark.parametrize("dead_clock", ["color", "depth"])
 def test_zero_stamps_make_a_modality_worthless_not_the_node_silent(dead_clock: str) -> None:
     bench = Bench()
@@ -218,7 +228,8 @@ def test_a_reference_that_returns_with_its_clock_behind_leads_after_sensor_timeo
         bench.arrive("depth", at_ms)
     assert max(later - earlier for earlier, later in pairwise(bench.left_ns[1:])) <= 600 * MS
     assert bench.sets[-1].reference == "color"
-    assert bench.sync.resets == 1
+    (reset,) = [event for event in bench.events if event.text.startswith("reset")]
+    assert reset == SyncEvent("reset: color leads, its stamps are 0.35 s behind")
 
 
 @pytest.mark.parametrize(("behind_ms", "resets"), [(1000, 0), (1000.001, 1)])
@@ -350,6 +361,7 @@ def test_a_clock_that_goes_back_resets() -> None:
     bench.now_ns = 0
     bench.pairs(0, 1000)
     assert bench.sync.resets == 1
+    assert SyncEvent("reset: the clock went back by 0.99 s") in bench.events
     assert len(bench.sets) == 2 * len(range(0, 1000, 33))
 
 
