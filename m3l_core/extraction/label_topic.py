@@ -179,14 +179,12 @@ def _of_size(ids: NDArray[np.uint8], picture: Path) -> NDArray[np.uint8]:
         height, width = size_of_picture(picture_bytes(picture))
     except ValueError as error:
         raise ImageMessageError(f"its picture {picture.name} cannot be read: {error}") from error
-    if ids.shape == (height, width):
-        return ids
     if ids.shape[0] * width != ids.shape[1] * height:
         raise ImageMessageError(
             f"labels of {ids.shape[1]}x{ids.shape[0]} pixels do not fit pictures of {width}x{height}: have them made "
             "of the whole picture, at its shape"
         )
-    return cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
 def _of_names(source: LabelSource, names: Mapping[int, str]) -> dict[int, int]:

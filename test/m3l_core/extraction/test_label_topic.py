@@ -19,7 +19,8 @@ from m3l_core.datasets.folder import Teacher, read_image, read_index
 from m3l_core.datasets.indexing import draw_validation, read_recordings, write_indexes
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.extraction.extraction import Extraction, extract_bag
-from m3l_core.extraction.label_topic import LabelIds, LabelSource
+from m3l_core.extraction.frame_index import FrameIndex
+from m3l_core.extraction.label_topic import LabelIds, LabelSource, write_label
 from m3l_core.extraction.task import ExtractionSettings, prepare_extraction
 
 INFO = "/label_info"
@@ -181,6 +182,31 @@ def test_an_id_that_is_no_class_costs_its_label_alone(tmp_path: Path) -> None:
     )
     extraction = extract(tmp_path, [info({}), *frames(1), *labels(1)], "yard")
     assert dict(extraction.dropped) == {("label", "labels have the ids 0, 1, 2, 7, 9, expected 255"): 1}
+
+
+def test_what_is_beside_the_labels_and_no_label_info_says_nothing(tmp_path: Path) -> None:
+    """By the alphabet one comes before vision_msgs and one after it."""
+    kinds = ("std_msgs/msg/Header", "visualization_msgs/msg/Marker")
+    beside = [Recorded(f"/beside{number}", stamps(1)[0], b"\0\1\0\0", kind) for number, kind in enumerate(kinds)]
+    assert extract(tmp_path, [*beside, *frames(1), *labels(1)], classes=None).labels == 1
+    assert extract(tmp_path, [info(), *beside, *frames(1), *labels(1)], "hall", class_map=MAP, nothing=(0,)).labels == 1
+
+
+def test_255_may_be_named_among_what_is_no_class(tmp_path: Path) -> None:
+    extraction = extract(tmp_path, [info(), *frames(1), *labels(1)], class_map=MAP, nothing=(0, 255))
+    assert extraction.label_ids == "0 nothing, 1 floor, 2 wall, 7 person, 9 nothing, 255 nothing"
+
+
+@pytest.mark.parametrize("there", [None, b"", b"\xff"], ids=["none", "less", "more"])
+def test_the_teacher_of_a_label_is_told_unless_another_lies_there(tmp_path: Path, there: bytes | None) -> None:
+    if there is not None:
+        (tmp_path / "label").mkdir()
+        (tmp_path / "label/1.png").write_bytes(there)
+    with FrameIndex(tmp_path) as index:
+        index.add({"stamp_ns": 1, "sha256": {}})
+        assert write_label(tmp_path, 1, ids(1), index, SAM) == (there is None)
+    (listed,) = json.loads((tmp_path / "frames.json").read_text())
+    assert ("teacher" in listed) == (there is None)
 
 
 @pytest.mark.parametrize(
