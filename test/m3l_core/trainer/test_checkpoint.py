@@ -210,7 +210,7 @@ def test_a_training_does_not_go_on_with_other_frames(rooms: Rooms, whole: Traine
 
 @pytest.mark.parametrize(("source", "differing"), [("runs/start", ["content of start_weights"]), ("random", [])])
 def test_start_weights_count_by_what_is_in_them(rooms: Rooms, source: str, differing: list[str]) -> None:
-    made, data = recipe(start_weights=source), training_data(rooms)
+    made, data = recipe(start_weights="".join(source)), training_data(rooms)  # another string, as from a file
     one, other = (
         ingredients(made, data, new_networks(recipe(seed=seed))[0][0])  # as if read from there
         for seed in (0, 1)

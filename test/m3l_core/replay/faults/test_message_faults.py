@@ -374,23 +374,26 @@ def test_another_message_seed_or_key_draws_otherwise() -> None:
     ("kind", "setting", "possible", "impossible"),
     [
         ("loss", "probability", (0.0, 1.0), (-1e-9, 1.001)),
-        ("gone", "from_s", (0.0, 1e9), (-1e-9, 1.001e9)),
+        ("gone", "from_s", (0.0, 1e9), (-1e-9, 1e9 + 1)),
+        ("gone", "every_s", (0.001, 1e9), (0.0009, 1e9 + 1)),
         ("delay", "delay_s", (0.0, 5.0), (-1e-9, 5.001)),
-        ("clock_offset", "offset_s", (-2e9, 2e9), (-2.001e9, 2.001e9)),
+        ("clock_offset", "offset_s", (-2e9, 2e9), (-2e9 - 1, 2e9 + 1)),
         ("rate", "rate_hz", (0.001, 1000.0), (0.0009, 1000.1)),
         ("resolution", "scale", (0.01, 4.0), (0.009, 4.001)),
         ("depth_holes", "share", (0.0, 1.0), (-1e-9, 1.001)),
+        ("noisy", "sigma", (0.0, 10.0), (-1e-9, 10.001)),
         ("bag_loop", "length_s", (1e-9, 10.0), (0.0, 10.001)),
     ],
 )
 def test_settings_reach_to_their_limits(
     kind: str, setting: str, possible: tuple[float, ...], impossible: tuple[float, ...]
 ) -> None:
+    also = {"every_s": {"for_s": 0.001}, "sigma": {"salt_pepper": 0.1}}.get(setting, {})
     for value in possible:
-        assert getattr(fault(kind, **{setting: value}), setting) == value
+        assert getattr(fault(kind, **also, **{setting: value}), setting) == value
     for value in impossible:
         with pytest.raises(ValidationError, match=f"{setting}\n  Input should be"):
-            fault(kind, **{setting: value})
+            fault(kind, **also, **{setting: value})
 
 
 @pytest.mark.parametrize(
