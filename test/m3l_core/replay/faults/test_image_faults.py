@@ -207,6 +207,17 @@ def test_the_noise_is_in_standard_deviations_of_the_image() -> None:
         np.testing.assert_array_equal(found[~valid], image[~valid])
 
 
+def test_salt_and_pepper_are_noisy_too_and_what_has_no_depth_is_not() -> None:
+    for image in (depth_mm(), depth_m()):
+        valid = metric_depth(image)[1]
+        calm, noisy = (damaged(fault("noisy", salt_pepper=0.5, sigma=sigma), image) for sigma in (0.0, 0.2))
+        hit = metric_depth(calm)[1] & (calm != image)
+        assert 0.4 < hit[valid].mean() < 0.6 and 0.4 < hit[~valid].mean() < 0.6
+        moved = ~((noisy == calm) | (np.isnan(noisy) & np.isnan(calm)))
+        assert moved[hit].mean() > 0.99 and moved[valid].mean() > 0.99
+        assert not moved[~valid & ~hit].any()
+
+
 def test_noise_does_not_wrap_around() -> None:
     image = color()
     image[::2], image[1::2] = 0, 255
