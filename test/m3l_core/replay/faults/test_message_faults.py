@@ -396,6 +396,12 @@ def test_settings_reach_to_their_limits(
             fault(kind, **also, **{setting: value})
 
 
+def test_settings_cannot_change() -> None:
+    which: Any = fault("gone")
+    with pytest.raises(ValidationError, match="frozen"):
+        which.from_s = 2.0
+
+
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [
