@@ -45,7 +45,7 @@ class Failures:
 
     def __init__(self, what: str, write: Callable[[str], None], steady: Callable[[], float] = time.monotonic) -> None:
         self._what, self._write = what, write
-        self._kinds: set[tuple[type, str, int]] = set()
+        self._kinds: set[tuple[type, str, int | None]] = set()
         self._repeats = Repeats(steady)
         self._lock = threading.Lock()
 
@@ -53,7 +53,7 @@ class Failures:
         """Of an exception that has been caught."""
         with self._lock:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            kind = type(error), place.filename, place.lineno or 0
+            kind = type(error), place.filename, place.lineno
             if kind not in self._kinds and len(self._kinds) < _MOST_KINDS:
                 self._kinds.add(kind)
                 text = "".join(traceback.format_exception(error)).rstrip()

@@ -117,7 +117,9 @@ COMMANDS: dict[str, Run | str] = {
     ),
     PYTHON + "-m benchmarks.engines --size 240 320": "starts every engine anew several times, and measures for minutes",
     PYTHON + "training/quantize.py runs/indoor/bundle --frames nyuv2/train.json --validation nyuv2/val.json "
-    "--class-map training/recipes/data/indoor.yaml#data.0.class_map": "test/training/test_quantize.py runs it on others",
+    "--class-map training/recipes/data/indoor.yaml#data.0.class_map": (
+        "test/training/test_quantize.py runs it on others"
+    ),
     PYTHON + "training/quantize.py BUNDLE --frames my_bag --validation rooms/val.json": (
         "test/training/test_quantize.py runs it"
     ),

@@ -125,7 +125,14 @@ def test_real_payloads(shared: Path) -> None:
         (PLAIN_HEADER + DEPTH_RVL[:7], "16UC1; compressedDepth rvl", "rvl truncated, 7 bytes after the header"),
         (PLAIN_HEADER + DEPTH_RVL[:-40], "16UC1; compressedDepth rvl", "of 48 x 32 pixels.*ends before the image"),
         (PLAIN_HEADER + struct.pack("<ii", 0, 4) + b"\0" * 8, "16UC1; compressedDepth rvl", "it says 0 x 4 pixels"),
-        (PLAIN_HEADER + struct.pack("<ii", -1, -4) + b"\0" * 8, "16UC1; compressedDepth rvl", "it says -1 x -4 pixels"),
+        *(
+            (
+                PLAIN_HEADER + struct.pack("<ii", width, height) + b"\0" * 8,
+                "16UC1; compressedDepth rvl",
+                f"it says {width} x {height} pixels",
+            )
+            for width, height in ((4, 0), (4, -1), (-1, 4), (-1, -4))
+        ),
         (DEPTH_PNG[:-12], "16UC1; png compressed ", "png truncated"),
         (PLAIN_HEADER + DEPTH_PNG[:-500], "16UC1; compressedDepth png", "png truncated"),
         (GRAY, "png", "depth must be one 16-bit channel, got uint8"),

@@ -15,7 +15,7 @@ class Times:
     """A clock that ticks, and steady time, both moved by hand."""
 
     def __init__(self, tick_ms: float = 0) -> None:
-        self.tick_ms, self.steady_ms = tick_ms, 5000.0
+        self.tick_ms, self.steady_ms = tick_ms, 7.0
         self.clock = SmoothClock(lambda: round(self.tick_ms * MS), lambda: round(self.steady_ms * MS))
 
     @property

@@ -71,6 +71,13 @@ def test_frames_that_wait_when_their_sensor_is_lost_leave_before_the_next_one_le
     assert {frames.reference for frames in bench.sets[8:]} == {"depth"}
 
 
+def test_before_the_first_frame_there_is_nothing_to_do_until_all_are_lost() -> None:
+    bench = Bench(sensor_timeout_ns=500 * MS)
+    assert bench.sync.next_deadline_ns() == 500 * MS
+    bench.wait_until(500)
+    assert bench.sync.next_deadline_ns() is None
+
+
 def test_a_modality_that_never_came_is_lost_after_sensor_timeout() -> None:
     bench = Bench(sensor_timeout_ns=500 * MS)
     bench.stream("depth", 0, 490)
