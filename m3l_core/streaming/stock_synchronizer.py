@@ -39,7 +39,7 @@ def stock_sets(
             continue
         chosen = {modality: stamp}
         for name, others in queues.items():
-            if name != modality and others:
+            if others:
                 nearest = min(others, key=lambda other: abs(other - stamp))
                 if abs(nearest - stamp) < slop_ns:
                     chosen[name] = nearest

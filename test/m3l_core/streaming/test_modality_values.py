@@ -50,5 +50,15 @@ def test_what_is_not_known_yet_is_said_so() -> None:
     assert values["remark"] == "none"
 
 
+def test_times_of_years_are_told_to_the_digit() -> None:
+    years = 17 * 10**17
+    values = modality_values(
+        ModalityReport(ModalityState.OK, years, years, 0.0, years, years, 0, 0, 0, {}, 0, 0, "", "")
+    )
+    assert values["period of the stamps [s]"] == "1700000000.000000"
+    assert values["age [s]"] == "1700000000.00"
+    assert values["STALE after [s]"] == values["LOST after [s]"] == "1700000000.000"
+
+
 def test_every_state_has_a_level() -> None:
     assert [LEVELS[state] for state in ModalityState] == [0, 1, 2]
