@@ -197,16 +197,14 @@ def test_255_may_be_named_among_what_is_no_class(tmp_path: Path) -> None:
     assert extraction.label_ids == "0 nothing, 1 floor, 2 wall, 7 person, 9 nothing, 255 nothing"
 
 
-@pytest.mark.parametrize("there", [None, b"", b"\xff"], ids=["none", "less", "more"])
-def test_the_teacher_of_a_label_is_told_unless_another_lies_there(tmp_path: Path, there: bytes | None) -> None:
-    if there is not None:
-        (tmp_path / "label").mkdir()
-        (tmp_path / "label/1.png").write_bytes(there)
-    with FrameIndex(tmp_path) as index:
-        index.add({"stamp_ns": 1, "sha256": {}})
-        assert write_label(tmp_path, 1, ids(1), index, SAM) == (there is None)
-    (listed,) = json.loads((tmp_path / "frames.json").read_text())
-    assert ("teacher" in listed) == (there is None)
+def test_the_teacher_of_a_label_stays_told_whatever_another_says_of_its_frame(tmp_path: Path) -> None:
+    for number, teacher in enumerate((SAM, *[Teacher("another", "none")] * 5)):
+        with FrameIndex(tmp_path) as index:
+            index.add({"stamp_ns": 1, "sha256": {}})
+            assert write_label(tmp_path, 1, ids(number), index, teacher) == (number == 0)
+        (listed,) = json.loads((tmp_path / "frames.json").read_text())
+        assert listed["teacher"] == {"name": "SAM 3", "licence": "SAM License"}
+    assert (tmp_path / "label/1.png").read_bytes() == png(ids(0))
 
 
 @pytest.mark.parametrize(
