@@ -28,7 +28,8 @@ INDEX_FILE = RECORDING_INDEX
 class FrameIndex:
     """Collects entries; ``with`` writes them at its end, be it by an error or a signal, with the former index's.
 
-    Meanwhile they lie in a temporary file: the memory does not grow with the recording.
+    One whose pictures are gone by then is left out. Meanwhile they lie in a temporary file: the memory does not grow
+    with the recording.
 
     Args:
         folder: of the recording.
@@ -41,11 +42,11 @@ class FrameIndex:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._entries = sqlite3.connect("")  # a temporary database, on disk where it grows
-        self._entries.execute("CREATE TABLE entries (stamp_ns INTEGER PRIMARY KEY, entry TEXT, former INTEGER)")
+        self._entries.execute("CREATE TABLE entries (stamp_ns INTEGER PRIMARY KEY, entry TEXT)")
         self._entries.execute("CREATE TABLE met (stamp_ns INTEGER PRIMARY KEY)")
         self._entries.execute("CREATE TABLE taught (stamp_ns INTEGER PRIMARY KEY, sha256 TEXT, teacher TEXT)")
         for entry in read_entries(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else ():
-            self._put(entry, former=True)
+            self.add(entry)
             if (teacher := teacher_of(entry)) is not None:
                 self.teach(entry["stamp_ns"], str(entry["sha256"].get(LABEL)), teacher)
 
@@ -70,16 +71,13 @@ class FrameIndex:
 
     def add(self, entry: dict[str, Any]) -> None:
         """Add the entry of a frame set, or replace the one of its stamp."""
-        self._put(entry, former=False)
+        values = (entry["stamp_ns"], json.dumps(entry))
+        self._entries.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", values)
 
     def teach(self, stamp_ns: int, label_sha256: str, teacher: Teacher) -> None:
         """Note whose the label of that hash is, for as long as it lies there."""
         values = (stamp_ns, label_sha256, json.dumps(asdict(teacher)))
         self._entries.execute("INSERT OR REPLACE INTO taught VALUES (?, ?, ?)", values)
-
-    def _put(self, entry: dict[str, Any], former: bool) -> None:
-        values = (entry["stamp_ns"], json.dumps(entry), former)
-        self._entries.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", values)
 
     def _write(self) -> None:
         if self._entries.execute("SELECT 1 FROM entries").fetchone() is None:
@@ -87,12 +85,11 @@ class FrameIndex:
         separator = "\n"
         with replacing_file(self._folder / INDEX_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write("[")
-            for text, former in self._entries.execute("SELECT entry, former FROM entries ORDER BY stamp_ns"):
+            for (text,) in self._entries.execute("SELECT entry FROM entries ORDER BY stamp_ns"):
                 entry = self._with_label(json.loads(text))
-                if former and not all((self._folder / name).is_file() for name in _files(entry)):
-                    continue
-                file.write(separator + json.dumps(entry))
-                separator = ",\n"
+                if all((self._folder / name).is_file() for name in _files(entry)):
+                    file.write(separator + json.dumps(entry))
+                    separator = ",\n"
             file.write("\n]\n")
 
     def _with_label(self, entry: dict[str, Any]) -> dict[str, Any]:
