@@ -118,14 +118,13 @@ def test_a_cell_has_changed_by_more_than_ten_gray_levels_or_by_more_than_a_twent
         assert kept(1.0, (None, depth), (None, np.full_like(depth, distance))) == [0, *changed]
 
 
-def test_a_cell_of_which_half_has_no_depth_does_not_count() -> None:
+@pytest.mark.parametrize(("invalid", "counts"), [(1, True), (2, False), (3, False), (4, False)])
+def test_a_cell_of_which_half_has_no_depth_does_not_count(invalid: int, counts: bool) -> None:
     """Cells are of 2x2 pixels here."""
-    for invalid, changed in ((1, [1]), (2, [])):
-        nearer = np.full(SIZE, 1200, np.uint16)
-        nearer[::2, ::2] = 0
-        if invalid == 2:
-            nearer[1::2, ::2] = 0
-        assert kept(1.0, (None, scene()[1]), (None, nearer)) == [0, *changed]
+    nearer = np.full(SIZE, 1200, np.uint16)
+    for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))[:invalid]:
+        nearer[row::2, column::2] = 0
+    assert kept(1.0, (None, scene()[1]), (None, nearer)) == [0, *([1] if counts else [])]
 
 
 def test_a_sensor_that_comes_back_counts_and_one_that_goes_does_not() -> None:
