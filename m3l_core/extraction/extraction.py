@@ -26,7 +26,7 @@ from m3l_core.errors import DatasetError, ImageMessageError, M3LError
 from m3l_core.extraction.frame_choice import changing, thinned
 from m3l_core.extraction.frame_index import FrameIndex
 from m3l_core.extraction.frame_set_files import WrittenSet, write_frame_set
-from m3l_core.extraction.label_topic import LabelIds, LabelSource, find_picture, read_label_ids, write_label
+from m3l_core.extraction.label_topic import LabelIds, find_picture, read_label_ids, write_label
 from m3l_core.extraction.source import AS_RECORDED, LABELS, REGISTERED, begin
 from m3l_core.extraction.task import ExtractionSettings, ExtractionTask
 from m3l_core.files import sole_user
@@ -150,9 +150,9 @@ def _extract(
                     index.add(written.entry)
         except DatasetError as error:
             extraction.damage = str(error)
-        if settings.labels is not None and label_ids is not None:
+        if label_ids is not None:
             extraction.label_ids = label_ids.described
-            _extract_labels(bag, folder, settings.labels, label_ids, extraction, index, frames.drop, advance)
+            _extract_labels(bag, folder, label_ids, extraction, index, frames.drop, advance)
     extraction.unused = _unused(frames, extraction)
     if not extraction.frame_sets:
         raise DatasetError(extraction.damage or _nothing(bag, task, extraction))
@@ -205,7 +205,6 @@ def _count(written: WrittenSet, extraction: Extraction, drop: Callable[[str, str
 def _extract_labels(
     bag: Bag,
     folder: Path,
-    source: LabelSource,
     to_ours: LabelIds,
     extraction: Extraction,
     index: FrameIndex,
@@ -214,13 +213,13 @@ def _extract_labels(
 ) -> None:
     """A second reading of the bag: a label may be recorded long after its frame, when that is on the disk."""
     try:
-        for recorded in bag.messages((source.topic,)):
+        for recorded in bag.messages((to_ours.source.topic,)):
             try:
                 message = deserialize(recorded)
                 ids = to_ours(decode_label(message), recorded.time_ns)
                 stamp_ns = stamp_to_ns(message.header.stamp)
                 if find_picture(folder, stamp_ns) is not None:
-                    extraction.written += write_label(folder, stamp_ns, ids, index, source.teacher)
+                    extraction.written += write_label(folder, stamp_ns, ids, index, to_ours.source.teacher)
                     extraction.labels += 1
                 elif index.has_met(stamp_ns):
                     extraction.skipped["label messages", "their frame set was not kept"] += 1

@@ -70,6 +70,7 @@ class LabelIds:
     """
 
     def __init__(self, source: LabelSource, infos: list[tuple[int, dict[int, str]]]) -> None:
+        self.source = source
         if infos:
             self._times = [time_ns for time_ns, _ in infos]
             self._tables = [_of_names(source, names) for _, names in infos]

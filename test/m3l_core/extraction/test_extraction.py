@@ -568,6 +568,12 @@ def test_labels_of_what_was_not_kept_are_not_lost_ones(tmp_path: Path) -> None:
     assert extraction.skipped == {("label messages", "their frame set was not kept"): 18}
 
 
+def test_a_topic_that_cannot_be_chosen_is_told_of_its_bag(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", frames(1))
+    with pytest.raises(DatasetError, match=rf"^{bag}: the color topic /left was not recorded"):
+        task(bag, tmp_path / "data", {"color": "/left"})
+
+
 def test_progress_counts_every_message_labels_included(tmp_path: Path) -> None:
     recorded = frames(4) + labels(3)
     recorded[-1] = Recorded(LABEL, recorded[-1].time_ns, b"\0\1\0\0broken", "sensor_msgs/msg/Image")
@@ -645,10 +651,11 @@ def test_processes_write_the_same_and_a_broken_bag_stops_no_other(tmp_path: Path
     bags = [write_bag(tmp_path / name, frames(8, first=8 * number)) for number, name in enumerate("abc")]
     (tmp_path / "b/b.mcap").write_bytes(b"no mcap")
     content, outcomes = [], []
-    for jobs in (1, 3):
-        output = tmp_path / f"data{jobs}"
+    for jobs in (1, 2):
+        output, advanced = tmp_path / f"data{jobs}", []
         tasks = [ExtractionTask(bag, bag.name, TOPICS, 16, output) for bag in bags]
-        outcomes.append(list(extract_bags(tasks, jobs)))
+        outcomes.append(list(extract_bags(tasks, jobs, advanced.append)))
+        assert sum(advanced) == (32 if jobs == 1 else 0)
         content.append({name: (output / name).read_bytes() for name in written(output)})
     assert content[0] == content[1]
     assert len(content[0]) == 2 * (16 + 2)
