@@ -82,7 +82,7 @@ def test_compressed_labels_are_read_and_small_ones_made_as_large_as_the_picture(
     recorded = [
         Recorded(LABEL, first, compressed(png(taught(0)), "mono8; png compressed", first)),
         Recorded(LABEL, second, compressed(png(small), "mono8; png compressed", second)),
-        Recorded(LABEL, third, compressed(png(taught(2, (8, 8))), "mono8; png compressed", third)),
+        Recorded(LABEL, third, compressed(png(taught(2, (6, 12))), "mono8; png compressed", third)),
     ]
     extraction = extract(tmp_path, [info(), *frames(3), *recorded], class_map=MAP, nothing=(0,))
     np.testing.assert_array_equal(label(tmp_path, 0), ours(taught(0)))
@@ -91,7 +91,7 @@ def test_compressed_labels_are_read_and_small_ones_made_as_large_as_the_picture(
     (reason,) = extraction.dropped
     assert reason == (
         "label",
-        "labels of 8x8 pixels do not fit pictures of 32x24: have them made of the whole picture, at its shape",
+        "labels of 12x6 pixels do not fit pictures of 32x24: have them made of the whole picture, at its shape",
     )
     jpeg = cv2.imencode(".jpg", taught(0))[1].tobytes()
     color = png(np.zeros((*SIZE, 3), np.uint8))
