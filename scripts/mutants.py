@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import WorkItem, WorkResult
+from cosmic_ray.work_item import WorkerOutcome, WorkItem, WorkResult
 
 SAME = {"core/ReplaceComparisonOperator_Is_Eq", "core/ReplaceComparisonOperator_IsNot_NotEq"}
 """They do what the code did: what is compared by ``is`` here, None and members of an Enum, equals nothing else."""
@@ -56,7 +56,9 @@ def is_hung(result: WorkResult) -> bool:
 
 def tell(session: WorkDB) -> None:
     """The survivors by their place, and how many died."""
-    results = sorted(session.completed_work_items, key=lambda each: place(each[0]))
+    completed = sorted(session.completed_work_items, key=lambda each: place(each[0]))
+    # cosmic-ray cannot make some, such as of "except sqlite3.Error", and calls them killed.
+    results = [each for each in completed if each[1].worker_outcome is WorkerOutcome.NORMAL]
     survivors = [(item.mutations[0], result) for item, result in results if not result.is_killed]
     for mutation, result in survivors:
         changed = [
@@ -66,7 +68,8 @@ def tell(session: WorkDB) -> None:
         print("\n".join(changed))
     died, hung = len(results) - len(survivors), sum(is_hung(result) for _, result in results)
     share = f" ({100 * died / len(results):.0f}%)" if results else ""
-    print(f"\n{died} of {len(results)} mutants died{share}, {hung} of them as they hung")
+    unmade = f"; {len(completed) - len(results)} could not be made" if len(results) < len(completed) else ""
+    print(f"\n{died} of {len(results)} mutants died{share}, {hung} of them as they hung{unmade}")
 
 
 if __name__ == "__main__":
