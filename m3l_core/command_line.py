@@ -20,14 +20,20 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except M3LError as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        print(f"{_program()}: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except OSError as error:  # a disk that is full, gone or not to be written to; a name that is too long
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        print(f"{_program()}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).stem}: interrupted", file=sys.stderr)
+        print(f"{_program()}: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def _program() -> str:
+    """What it is called, also where ``python -m`` runs a package."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.stem
 
 
 def _stop(number: int, frame: object) -> None:

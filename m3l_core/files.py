@@ -37,8 +37,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
         _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{threading.get_ident()}.part")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _naming(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -57,8 +58,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         for left in part.iterdir():
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         try:
-            yield part
-            os.replace(part, new)
+            with _naming(path):
+                yield part
+                os.replace(part, new)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -124,6 +126,17 @@ def lies_below(path: Path, folder: Path) -> bool:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # no name that a file can have, or links that go round
         return False
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk say what was written: where it is full, the system names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _aside(path: Path) -> tuple[Path, Path, Path]:

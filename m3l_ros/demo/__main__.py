@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from rich.live import Live
 from rich.table import Table
 
 from m3l_core.bundle import ModelBundle
+from m3l_core.command_line import run
 from m3l_core.errors import M3LError
+from m3l_core.reporting.output_folder import probe_folder
 from m3l_core.shipped import shipped_bundle, shipped_recording
 from m3l_ros.demo.play import TOPICS, Stage
 from m3l_ros.demo.recording import Instant, read_recording
@@ -37,15 +38,10 @@ NODE_PARAMETERS = {
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``m3l_demo`` and ``python -m m3l_ros.demo``."""
     arguments = _parse(argv)
-    try:
-        run(arguments)
-    except M3LError as error:
-        sys.exit(f"demo: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(lambda: _play(arguments))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def _play(arguments: argparse.Namespace) -> None:
     """Play, score, report.
 
     Raises:
@@ -54,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     console = Console()
     bundle = ModelBundle.load(arguments.bundle)
     instants = read_recording(arguments.recording)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    probe_folder(arguments.output)
     parameters = NODE_PARAMETERS | {"bundle": str(bundle.folder.resolve()), "engine": arguments.engine}
     console.print(f"starting segment_node with {bundle.folder.name} (log: {arguments.output / 'node.log'}) ...")
     with (

@@ -55,3 +55,11 @@ def test_numbers_are_taken_within_their_limits() -> None:
         for text in texts:
             with pytest.raises(argparse.ArgumentTypeError, match="expected a"):
                 kind(text)
+
+
+def test_a_package_that_is_run_is_called_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "__main__.py").write_text(SCRIPT)
+    command, environment = [sys.executable, "-m", "work", "error"], {"PYTHONPATH": python_path()}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "work: no bag\n")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Barrier
 
@@ -62,6 +65,18 @@ def test_a_failure_leaves_the_former_file_and_nothing_else(tmp_path: Path) -> No
         temporary.write_text("half")
         raise Stopped
     assert content(tmp_path) == {"file.txt": "old"}
+
+
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
+def test_an_error_that_names_no_file_names_this_one(
+    tmp_path: Path, replacing: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    """As the system's of a full disk does not."""
+    with pytest.raises(OSError, match=r"No space left on device: '.*place'"), replacing(tmp_path / "place"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"No such file or directory: '.*other'$"), replacing(tmp_path / "place"):
+        (tmp_path / "other").read_text()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_block_that_writes_no_file_is_an_error(tmp_path: Path) -> None:

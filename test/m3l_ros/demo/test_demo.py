@@ -56,16 +56,17 @@ def test_labels_go_on_while_a_stock_synchronizer_would_give_none(domain: int, tm
     assert picture is not None and picture.shape[1] == 4 * 320
 
 
-def test_ctrl_c_stops_the_node_as_well(domain: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_node_as_well(domain: int, tmp_path: Path, number: int) -> None:
     output = tmp_path / "shown"
     demo = start_demo(domain, output)
     deadline = time.monotonic() + 60
     while not (output / "node.log").is_file() or "indoor" not in (output / "node.log").read_text():
         assert demo.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    demo.send_signal(signal.SIGINT)
+    demo.send_signal(number)
     _, complained = demo.communicate(timeout=30)
-    assert demo.returncode == 130 and "Traceback" not in complained
+    assert demo.returncode == 128 + number and "Traceback" not in complained
     assert processes_of(domain) == []
 
 

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from support.bags import Recorded, image, rgb, write_bag
 from support.recordings import copy_without, write_sequence
 
 from m3l_core.datasets.folder import read_image
@@ -107,7 +109,6 @@ def garble(bag: Path) -> None:
 
 BREAKAGES: dict[str, Callable[[Path], object]] = {
     "no folder": shutil.rmtree,
-    "no description": lambda bag: (bag / "metadata.yaml").unlink(),
     "a description that is none": lambda bag: (bag / "metadata.yaml").write_text("[1, 2"),
     "an empty description": lambda bag: (bag / "metadata.yaml").write_text(""),
     "no data": lambda bag: next(bag.glob("*.mcap")).unlink(),
@@ -132,6 +133,22 @@ def test_an_instant_without_a_topic_is_told(tmp_path: Path, bag: Path) -> None:
 def test_a_recording_of_other_topics_is_told(tmp_path: Path, bag: Path) -> None:
     with pytest.raises(DatasetError, match="has none of the topics /color/image_raw/compressed"):
         read_recording(copy_without(bag, tmp_path / "other", *TOPICS))
+
+
+def test_images_of_several_sizes_are_told(
+    tmp_path: Path, sequence: Path, write_recording: Callable[[Path, Path], None]
+) -> None:
+    label = sequence / "label" / "0003.png"
+    assert cv2.imwrite(str(label), np.zeros((32, 48), np.uint8))
+    write_recording(sequence, tmp_path / "sizes")
+    with pytest.raises(DatasetError, match=r"images of \[\(32, 48\), \(64, 96\)\] at 1700000000300000000 ns"):
+        read_recording(tmp_path / "sizes")
+
+
+def test_something_else_on_a_topic_is_told(tmp_path: Path) -> None:
+    write_bag(tmp_path / "bag", [Recorded(CAMERA_INFO_TOPIC, 0, image(rgb(0), "rgb8", 0))])
+    with pytest.raises(DatasetError, match=r"has sensor_msgs/msg/Image on /color/camera_info, expected .*/CameraInfo"):
+        read_recording(tmp_path / "bag")
 
 
 @pytest.mark.parametrize("count", [1, 3])
