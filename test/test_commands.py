@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +16,22 @@ import yaml
 from support import forks
 from support.bags import frames, write_bag
 from support.bundles import write_onnx_bundle
+from support.dds_domain import own_domain
 from support.needs import require_modules
 from support.published import write_stanford
+from support.recordings import write_sequence
 from support.rooms import RECIPE, write_recipe, write_rooms
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+ROOT = Path(__file__).parents[1]
 BAD = "BAD"
 """Stands for each of the bad files."""
 OUT = "OUT"
 """Stands for each of the outputs that cannot be."""
+DOMAIN = "DOMAIN"
+"""Stands for a DDS domain that nobody else is in."""
 TRAIN = ["recipe.yaml", "--data", "rooms", "--output", "run", "--workers", "0", "--no-tensorboard"]
+DEMO = ["--engine", "onnxruntime", "--output"]
 REPLAY = ["--engine", "onnxruntime", "--jobs", "1", "--output"]
 COMMANDS: dict[str, tuple[list[list[str]], list[list[str]]]] = {
     "training.extract_bag": (
@@ -79,20 +87,30 @@ COMMANDS: dict[str, tuple[list[list[str]], list[list[str]]]] = {
         ],
         [["recipe.yaml", "--data", "rooms", "--output", OUT, *TRAIN[5:]]],
     ),
-    "m3l_core.replay.command": (
+    "m3l_core.engines.build_engine:main": ([[BAD]], []),
+    "m3l_core.engines.check_gpu:main": ([[BAD]], []),
+    "m3l_core.label_space:main": ([[BAD]], [["bundle", "--output", OUT]]),
+    "m3l_ros.commands:replay": (
         [[BAD], ["kitchen", "--bundle", BAD], *(["kitchen", at, BAD] for at in ("--labels", "--scenario"))],
         [["kitchen", "--bundle", "bundle", *REPLAY, OUT]],
     ),
-    "m3l_core.engines.build_engine": ([[BAD]], []),
-    "m3l_core.engines.check_gpu": ([[BAD]], []),
-    "m3l_core.label_space": ([[BAD]], [["bundle", "--output", OUT]]),
+    "m3l_ros.commands:demo": (
+        [["--bundle", BAD, "--output", "out"], ["--recording", BAD, "--output", "out"]],
+        [["--bundle", "bundle", "--recording", "shown", "--domain", DOMAIN, *DEMO, OUT]],
+    ),
+    "m3l_ros.commands:segment_node": ([["--ros-args", "--params-file", BAD]], []),
 }
+"""Module of a script, or entry point -> arguments with bad inputs, and with outputs that cannot be written."""
+GOOD = {"m3l_ros.commands:segment_node": ("empty", "/dev/null")}
+"""Files that are not bad for a command."""
 NEEDS = {
     "training.train": ("torch",),
     "training.export_onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "training.evaluate": ("onnxruntime",),
     "training.quantize": ("onnxruntime", "openvino"),
-    "m3l_core.replay.command": ("onnxruntime",),
+    "m3l_ros.commands:replay": ("onnxruntime",),
+    "m3l_ros.commands:demo": ("rclpy", "onnxruntime"),
+    "m3l_ros.commands:segment_node": ("rclpy",),
 }
 
 
@@ -106,6 +124,9 @@ def given(tmp_path: Path) -> Path:
     (folder / "rooms" / "labels.yaml").write_text(yaml.safe_dump({"labels": RECIPE["labels"]}))
     write_recipe(folder / "recipe.yaml")
     write_onnx_bundle(folder / "bundle")
+    make_recording = runpy.run_path(str(ROOT / "training" / "make_recording.py"))
+    frames_of = make_recording["read_frames"](write_sequence(folder / "sequence", 8))
+    make_recording["write_recording"](frames_of, folder / "shown")
     return folder
 
 
@@ -163,26 +184,38 @@ def full(tmp_path: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("module", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_cannot_be_done_says_so_in_a_line(
-    given: Path, bad: list[str], full: Path | None, module: str
+    given: Path, bad: list[str], full: Path | None, command: str
 ) -> None:
-    require_modules(*NEEDS.get(module, ()))
-    inputs, outputs = COMMANDS[module]
+    require_modules(*NEEDS.get(command, ()))
+    inputs, outputs = COMMANDS[command]
+    bad = [name for name in bad if not name.endswith(GOOD.get(command, ()))]
     runs: list[tuple[list[str], str, int | None]] = [
         ([part.replace(BAD, name) for part in arguments], str(given), None) for arguments in inputs for name in bad
     ]
     (given / "in_the_way").write_text("a file")
     nowhere = ["in_the_way/out", "/proc/out", "/sys/out", "n" * 5000, *([f"{full}/out"] if full else [])]
-    for arguments in outputs:
-        runs += [([part.replace(OUT, name) for part in arguments], str(given), None) for name in nowhere]
-        runs.append(([part.replace(OUT, "small") for part in arguments], str(given), 20))  # no file may be larger
-    ended: list[Any] = forks.ask(
-        {"do": "run", "module": module, "also": NEEDS.get(module, ()), "runs": runs}, timeout=480
-    )
+    with own_domain() as domain:
+        for template in outputs:
+            arguments = [part.replace(DOMAIN, str(domain)) for part in template]
+            runs += [([part.replace(OUT, name) for part in arguments], str(given), None) for name in nowhere]
+            runs.append(([part.replace(OUT, "small") for part in arguments], str(given), 20))  # no file may be larger
+        ended: list[Any] = forks.ask(
+            {"do": "support.forks:run_all", "command": command, "runs": runs, "seconds": 120}, timeout=480
+        )
     problems = [
         f"{[part[:80] for part in arguments]}: {status}, {said[-300:]}"
         for (arguments, _, _), (status, said) in zip(runs, ended, strict=True)
         if status not in (1, 2, 3) or "Traceback" in said or not said.strip()
     ]
     assert not problems, "\n\n".join(problems)
+
+
+def test_no_command_is_forgotten() -> None:
+    setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    values = [node.value for node in ast.walk(setup) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    entry_points = {value.partition(" = ")[2] for value in values if value.startswith("m3l_") and " = " in value}
+    scripts = {f"training.{path.stem}" for path in (ROOT / "training").glob("*.py")}
+    assert len(entry_points) > 4
+    assert COMMANDS.keys() == entry_points | scripts

@@ -92,6 +92,11 @@ def install(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> FakeGpu:
     return gpu
 
 
+def install_for_good() -> None:
+    """The same in a process that is all for it."""
+    install(pytest.MonkeyPatch())
+
+
 @contextmanager
 def all_freed(gpu: FakeGpu) -> Iterator[FakeGpu]:
     """At its end the engines made within, which go while their GPU is still there, have left nothing on it."""
