@@ -140,7 +140,7 @@ SMALL_RUNS = {
     "training.export_onnx": SmallRun(
         _exported, "tiny_bundle", ("onnx", "onnxscript", "onnxruntime"), remembered=(_EXPORT,)
     ),
-    "training.quantize": SmallRun(_quantized, "exported_bundle"),
+    "training.quantize": SmallRun(_quantized, "exported_bundle", most_together=6),
     "m3l_ros.commands:replay": SmallRun(_replayed, "onnx_bundle", ("onnxruntime",)),
     "m3l_core.engines.build_engine:main": SmallRun(
         _built,
