@@ -125,7 +125,7 @@ def given(tmp_path: Path) -> Path:
     write_recipe(folder / "recipe.yaml")
     write_onnx_bundle(folder / "bundle")
     make_recording = runpy.run_path(str(ROOT / "training" / "make_recording.py"))
-    frames_of = make_recording["read_frames"](write_sequence(folder / "sequence", 8))
+    frames_of = make_recording["read_frames"](write_sequence(tmp_path / "sequence", 8))
     make_recording["write_recording"](frames_of, folder / "shown")
     return folder
 
