@@ -184,7 +184,10 @@ def full(tmp_path: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(each, marks=[pytest.mark.dds] if DOMAIN in str(runs) else []) for each, runs in COMMANDS.items()],
+)
 def test_a_command_that_cannot_be_done_says_so_in_a_line(
     given: Path, bad: list[str], full: Path | None, command: str
 ) -> None:
