@@ -25,7 +25,7 @@ FLOORS = (
     (
         *("m3l_core", "frames", "errors", "files", "labels", "modalities", "yaml_files", "json_files", "weights_file"),
         *("pictures", "privacy", "network_config", "shipped", "command_line", "camera_presets", "installation"),
-        *("depth_geometry", "validation"),
+        *("depth_geometry", "validation", "terminal"),
     ),
     ("preprocessing", "metrics", "streaming", "reporting", "parallel", "remote_files", "false_color", "overlay"),
     ("bundle", "bundle_description", "bags", "fleet"),

@@ -31,6 +31,7 @@ NEEDS = {
     "files": "",
     "shipped": "",
     "command_line": "",
+    "terminal": "rich",
     "remote_files": "",
     "frames": "numpy",
     "yaml_files": "yaml",

@@ -18,7 +18,6 @@ import sys
 from pathlib import Path
 
 import cv2
-from rich.console import Console
 from rich.progress import Progress
 
 from m3l_core.command_line import add_files_anywhere, positive, run
@@ -32,6 +31,7 @@ from m3l_core.inspection.sample_sheet import draw_sheet
 from m3l_core.inspection.tally import Task
 from m3l_core.published.importing import LABELS_FILE
 from m3l_core.reporting.output_folder import probe_folder, writing_to
+from m3l_core.terminal import PlainConsole
 from m3l_core.trainer.recipe import Recipe, load_recipe
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     samples = parse_index(arguments.index, names, class_map=class_map, anywhere=arguments.files_anywhere)
     if arguments.output is not None:
         probe_folder(arguments.output)
-    console = Console()
+    console = PlainConsole()
     with Progress(console=console) as progress:
         bar = progress.add_task("reading", total=len(samples))
         report = inspect_index(

@@ -15,7 +15,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
@@ -29,6 +28,7 @@ from m3l_core.evaluation.picture import write_picture
 from m3l_core.evaluation.report import Subject, tables, to_dict, write_json
 from m3l_core.evaluation.robustness import RobustnessEvaluator, labelled_samples
 from m3l_core.reporting.output_folder import probe_folder, writing_to
+from m3l_core.terminal import PlainConsole
 
 EXAMPLES = 4
 
@@ -47,7 +47,7 @@ def main() -> None:
     probe_folder(arguments.output)
     evaluator = RobustnessEvaluator(engine, described, arguments.missing, classes)
     conditions = standard_conditions(described.modality_names, arguments.conditions)
-    frames = track(chosen, f"{len(conditions)} conditions", console=Console(stderr=True))
+    frames = track(chosen, f"{len(conditions)} conditions", console=PlainConsole(stderr=True))
     result = evaluator.measure(frames, conditions)
     subject = Subject(
         bundle=described.name,
@@ -64,7 +64,7 @@ def main() -> None:
     examples = [evaluator.example(sample) for sample in evenly_spread(chosen, EXAMPLES)]
     names = classes.labels.names
     # A file or another program gets the tables in full width.
-    Console(width=None if sys.stdout.isatty() else 200).print(*tables(subject, names, result), sep="\n")
+    PlainConsole(width=None if sys.stdout.isatty() else 200).print(*tables(subject, names, result), sep="\n")
     figures, picture = (arguments.output / f"evaluation.{suffix}" for suffix in ("json", "png"))
     with writing_to(arguments.output):
         write_json(figures, to_dict(subject, names, result))

@@ -25,7 +25,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -43,11 +42,12 @@ from m3l_core.fleet import spread
 from m3l_core.labels import LabelSet
 from m3l_core.published.importing import LABELS_FILE
 from m3l_core.remote_files import Location, absolute, joined, location, make_folder
+from m3l_core.terminal import PlainConsole
 
 
 def main() -> None:
     arguments = _arguments()
-    console = Console()
+    console = PlainConsole()
     table = Table("recording", "frame sets", *(f"without {name}" for name in MODALITIES), "labels", "files written")
     problems: list[str] = []
     is_here = arguments.ray is None and not any(isinstance(each, str) for each in (*arguments.bags, arguments.output))
@@ -194,7 +194,7 @@ def _clash(bag: Location, other: Location, folder: Location) -> str:
 def _report_topics(name: str, topics: Mapping[str, str], arguments: argparse.Namespace, progress: Progress) -> None:
     given = _given(arguments)
     chosen = (f"{each} {topic}{'' if given[each] else ' (guessed)'}" for each, topic in topics.items())
-    progress.print(f"{name}: {', '.join(chosen)}", markup=False, soft_wrap=True)
+    progress.print(f"{name}: {', '.join(chosen)}", soft_wrap=True)
 
 
 def _report(extraction: Extraction, table: Table, progress: Progress) -> None:
@@ -207,7 +207,7 @@ def _report(extraction: Extraction, table: Table, progress: Progress) -> None:
     lines += [f"{count} {what} messages dropped: {why}" for (what, why), count in sorted(extraction.dropped.items())]
     lines += [in_options(remark) for remark in extraction.remarks]
     for line in lines:
-        progress.print(f"{extraction.name}: {line}", markup=False, soft_wrap=True)
+        progress.print(f"{extraction.name}: {line}", soft_wrap=True)
 
 
 def _cores() -> int:

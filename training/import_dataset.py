@@ -16,13 +16,13 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from m3l_core.command_line import positive, run
 from m3l_core.published.frame_writer import Shape
 from m3l_core.published.importing import IMPORTERS, LABELS_FILE, Imported, read_published, write_folder
+from m3l_core.terminal import PlainConsole
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     published = read_published(arguments.name, arguments.root)
     tile = published.tile if arguments.tile is None else arguments.tile
     shape = Shape(tile, arguments.overlap, arguments.max_side)
-    console = Console()
+    console = PlainConsole()
     with Progress(console=console) as progress:
         task = progress.add_task(arguments.name, total=len(published.frames))
         imported = write_folder(

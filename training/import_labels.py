@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from m3l_core.annotation.classes import label_task
 from m3l_core.annotation.filling import Filling, LabelChecker, write_labels
@@ -42,6 +42,7 @@ from m3l_core.command_line import add_files_anywhere, run
 from m3l_core.datasets.folder import Sample
 from m3l_core.errors import DatasetError
 from m3l_core.labels import LabelSet
+from m3l_core.terminal import PlainConsole
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ def _import(arguments: argparse.Namespace, labelling: Labelling) -> None:
         some_classes=arguments.some_classes,
         root=None if arguments.files_anywhere else root_of(arguments.data),
     )
-    console = Console()
+    console = PlainConsole()
     for path in arguments.exports:
         try:
-            with console.status(f"reading {path}"), read_export(path, labels, arguments.annotator) as annotations:
+            with console.status(Text(f"reading {path}")), read_export(path, labels, arguments.annotator) as annotations:
                 count = checker.add(path, annotations)
         except DatasetError as error:
             checker.refuse(error)  # told with what is wrong with the others
@@ -107,7 +108,7 @@ def _tell_status(arguments: argparse.Namespace, labelling: Labelling) -> None:
         except DatasetError as error:
             reader.refuse(error)
     frames = reader.frames()
-    Console().print(_status_by_frame(frames), _status_by_annotator(frames))
+    PlainConsole().print(_status_by_frame(frames), _status_by_annotator(frames))
     counts = Counter(frame.progress for frame in frames)
     print(f"{len(frames)} selected: " + ", ".join(f"{counts[each]} {each}" for each in PROGRESS if counts[each]))
     reader.check()

@@ -14,7 +14,6 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from m3l_core.command_line import run
@@ -26,6 +25,7 @@ from m3l_core.datasets.indexing import (
     read_recordings,
     write_indexes,
 )
+from m3l_core.terminal import PlainConsole
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     recordings = read_recordings(arguments.data, arguments.modalities)
     validation = draw_validation(recordings, arguments.validation, arguments.seed)
     write_indexes(arguments.data, recordings, validation, arguments.modalities)
-    Console().print(_summary(recordings, validation, arguments.modalities))
+    PlainConsole().print(_summary(recordings, validation, arguments.modalities))
     left_out = sum(len(each.samples) - each.num_labelled for each in recordings if each.name in validation)
     if left_out:
         print(f"{left_out} unlabelled frames of the recordings in {VALIDATION_INDEX} are in neither index")

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import track
 
 from m3l_core.bundle import ModelBundle
@@ -29,6 +28,7 @@ from m3l_core.evaluation.evaluated_classes import EvaluatedClasses
 from m3l_core.evaluation.robustness import labelled_samples
 from m3l_core.quantization.check import INT8_GRAPH, Comparison, accept, subset_miou
 from m3l_core.quantization.quantization import quantize
+from m3l_core.terminal import PlainConsole
 
 _Item = TypeVar("_Item")
 
@@ -62,12 +62,12 @@ def quantize_network(bundle: ModelBundle, runs_with: Sequence[tuple[str, ...]], 
         f"calibrated on {len(frames)} of {arguments.frames.name}"
     )
     # A file or another program gets the table in full width.
-    Console(width=None if sys.stdout.isatty() else 200).print(comparison.table(title))
+    PlainConsole(width=None if sys.stdout.isatty() else 200).print(comparison.table(title))
     print(f"written: {accept(bundle, content, comparison).graph(INT8_GRAPH)}")
 
 
 def progress(items: Sequence[_Item], what: str) -> Iterable[_Item]:
-    return track(items, what, console=Console(stderr=True))
+    return track(items, what, console=PlainConsole(stderr=True))
 
 
 def parse_arguments() -> argparse.Namespace:

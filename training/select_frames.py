@@ -30,7 +30,6 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -52,6 +51,7 @@ from m3l_core.command_line import add_files_anywhere, positive, run, whole_numbe
 from m3l_core.datasets.folder import Sample
 from m3l_core.engines.engine import ENGINES
 from m3l_core.errors import DatasetError, require
+from m3l_core.terminal import PlainConsole
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     task = label_task(arguments.data, arguments.labels, bundle.description if bundle else None)
     modalities = bundle.description.modalities if bundle else task.modalities
     samples = read_frames(arguments.data, [modality.name for modality in modalities], arguments.files_anywhere)
-    console = Console()
+    console = PlainConsole()
     with Progress(console=console) as progress:
         choices = choose(arguments, samples, bundle, progress)
         chosen = [samples[choice.place] for choice in choices]

@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.logging import RichHandler
 
 from m3l_core.command_line import add_files_anywhere, number_between, run, whole_number
@@ -27,6 +26,7 @@ from m3l_core.errors import require
 from m3l_core.files import sole_user
 from m3l_core.metrics import subset_key
 from m3l_core.reporting.output_folder import probe_folder, writing_to
+from m3l_core.terminal import PlainConsole
 from m3l_core.trainer.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--no-tensorboard", action="store_true", help="write no curves for TensorBoard")
     add_files_anywhere(parser)
     arguments = parser.parse_args()
-    console = Console(force_terminal=sys.stdout.isatty())
+    console = PlainConsole(force_terminal=sys.stdout.isatty())
     log_to(console)
 
     overrides = [part for part in arguments.recipe if "=" in part and not Path(part).is_file()]
@@ -134,7 +134,7 @@ def main() -> None:
     ranks.leave()
 
 
-def log_to(console: Console) -> None:
+def log_to(console: PlainConsole) -> None:
     """Lines above the progress bar of a terminal; elsewhere plain ones, to stderr."""
     if console.is_interactive:
         handler = RichHandler(console=console, show_level=False, show_path=False, log_time_format="%H:%M:%S")

@@ -22,7 +22,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from m3l_core.bags.frame_sets import KINDS
@@ -58,6 +57,7 @@ from m3l_core.replay.stored_bags import (
 )
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle
+from m3l_core.terminal import PlainConsole
 
 OpenLive = Callable[[EngineChoice, LiveOptions], AbstractContextManager[Callable[..., ReplayResult]]]
 """Gives what replays as ``replay`` does, but through the running node."""
@@ -87,7 +87,7 @@ def _replay_and_report(
 ) -> None:
     bundle = ModelBundle.load(cached_copy(arguments.bundle))
     described = bundle.description
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = PlainConsole(stderr=True, highlight=False)
     requests = bags_of(arguments, described)
     elsewhere = are_elsewhere(arguments)
     bags = [] if elsewhere else _prepare(requests, console)
@@ -118,14 +118,14 @@ def _replay_and_report(
     report = ReplayReport(described, name, engine.precision, settings, scenarios, bags, outcomes, limits)
 
     # A file or another program gets the tables in full width.
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(*tables(report), sep="\n")
+    PlainConsole(width=None if sys.stdout.isatty() else 200).print(*tables(report), sep="\n")
     if arguments.output is not None:
         print(f"written: {_write(arguments.output, report)}")
     if problems := [*report.damages, *report.failures]:
         sys.exit("\n".join(f"m3l_replay: {problem}" for problem in problems))
 
 
-def _prepare(requests: Sequence[BagRequest], console: Console) -> list[PreparedBag]:
+def _prepare(requests: Sequence[BagRequest], console: PlainConsole) -> list[PreparedBag]:
     bags = []
     for request in requests:
         with prepared(request) as bag:
@@ -134,14 +134,14 @@ def _prepare(requests: Sequence[BagRequest], console: Console) -> list[PreparedB
     return bags
 
 
-def _print_topics(bag: PreparedBag, request: BagRequest, console: Console) -> None:
+def _print_topics(bag: PreparedBag, request: BagRequest, console: PlainConsole) -> None:
     chosen = [f"{name} {topic}{'' if request.given[name] else ' (guessed)'}" for name, topic in bag.topics.items()]
     console.print(f"{bag.name}: {', '.join(chosen)}", soft_wrap=True)
     if bag.warning is not None:
         console.print(f"{bag.name}: {bag.warning}", soft_wrap=True)
 
 
-def _replay(tasks: Sequence[BagTask], jobs: int, console: Console) -> list[Outcome]:
+def _replay(tasks: Sequence[BagTask], jobs: int, console: PlainConsole) -> list[Outcome]:
     with Progress(console=console) as progress:
         messages = sum(task.bag.num_messages * len(task.scenarios) for task in tasks)
         shown = progress.add_task(f"{len(tasks)} x {len(tasks[0].scenarios)} replays", total=messages)
@@ -149,7 +149,7 @@ def _replay(tasks: Sequence[BagTask], jobs: int, console: Console) -> list[Outco
 
 
 def _collect(
-    replays: Iterator[StoredReplay], requests: Sequence[BagRequest], console: Console
+    replays: Iterator[StoredReplay], requests: Sequence[BagRequest], console: PlainConsole
 ) -> tuple[list[PreparedBag], list[Outcome]]:
     bags, outcomes = [], []
     with Progress(console=console) as progress:
@@ -162,7 +162,7 @@ def _collect(
     return bags, outcomes
 
 
-def _check(outcomes: Sequence[Outcome], took_s: float, console: Console) -> None:
+def _check(outcomes: Sequence[Outcome], took_s: float, console: PlainConsole) -> None:
     results = [result for outcome in outcomes if not isinstance(outcome, DatasetError) for result in outcome]
     if not results:
         raise DatasetError("\n".join(map(str, outcomes)))

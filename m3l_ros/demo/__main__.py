@@ -11,15 +11,16 @@ import os
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import run
 from m3l_core.errors import M3LError
 from m3l_core.reporting.output_folder import probe_folder
 from m3l_core.shipped import shipped_bundle, shipped_recording
+from m3l_core.terminal import PlainConsole
 from m3l_ros.demo.play import TOPICS, Stage
 from m3l_ros.demo.recording import Instant, read_recording
 from m3l_ros.demo.report import results_table, score, write_picture, write_report
@@ -47,7 +48,7 @@ def _play(arguments: argparse.Namespace) -> None:
     Raises:
         M3LError: bundle or recording cannot be used, the node died, or a phase has no labels at all.
     """
-    console = Console()
+    console = PlainConsole()
     bundle = ModelBundle.load(arguments.bundle)
     instants = read_recording(arguments.recording)
     probe_folder(arguments.output)
@@ -83,7 +84,7 @@ def _play(arguments: argparse.Namespace) -> None:
 class _Display:
     """A live table on a terminal; elsewhere a line whenever something changes."""
 
-    def __init__(self, console: Console, seen: Stage) -> None:
+    def __init__(self, console: PlainConsole, seen: Stage) -> None:
         self._console = console
         self._seen = seen
         self._last: tuple[str, ...] = ()
@@ -110,7 +111,7 @@ class _Display:
         table = Table(caption="\n".join(self._history[-8:]), caption_justify="left")
         for name in ("playing", "color", "depth", "labels", "latency p50"):
             table.add_column(name, min_width=12)
-        marked = [f"[{'green' if state == 'OK' else 'red'}]{state}[/]" for state in current[1:]]
+        marked = [Text(state, "green" if state == "OK" else "red") for state in current[1:]]
         table.add_row(current[0], *marked, f"{rate} Hz", f"{latency} ms")
         return table
 

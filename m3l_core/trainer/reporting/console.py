@@ -71,7 +71,7 @@ class ProgressBar:
         self._progress = Progress(
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console,
             expand=True,
             auto_refresh=False,
