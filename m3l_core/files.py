@@ -7,11 +7,13 @@ and ``.NAME.former`` is what that had before.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -118,6 +120,18 @@ def home_expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise M3LError(f"{path}: {error}") from error
+
+
+def regular_size(path: Path) -> int:
+    """Bytes of a file; a pipe or a device, which may wait or go on for ever, is none.
+
+    Raises:
+        OSError: it cannot be looked at, or is no regular file.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return status.st_size
 
 
 def lies_below(path: Path, folder: Path) -> bool:

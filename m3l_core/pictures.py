@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from m3l_core.files import regular_size
+
 Kind = Literal["jpeg", "png", "tiff"]
 MOST_PIXELS = 64_000_000
 """Of a picture, where nobody says otherwise: 250 kB of png can hold a billion."""
@@ -20,6 +22,7 @@ _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 _START_OF_SCAN = 0xDA
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _TIFF_VALUES = {3: "H", 4: "I"}
@@ -82,7 +85,7 @@ def picture_bytes(path: Path) -> bytes:
         OSError: it cannot be read.
         ValueError: it is larger than any picture.
     """
-    if (size := path.stat().st_size) > _MOST_BYTES:
+    if (size := regular_size(path)) > _MOST_BYTES:
         raise ValueError(f"it has {size} bytes, expected {_MOST_BYTES} at most")
     return path.read_bytes()
 
@@ -107,13 +110,28 @@ def _decode(content: bytes, flags: int, most_pixels: int) -> NDArray[Any]:
     (height, width), kind = size_of_picture(content), kind_of_picture(content)
     if width * height > most_pixels:
         raise ValueError(f"it is a {kind} of {width} x {height} pixels, more than the {most_pixels} that are taken")
+    if kind == "png" and not _has_its_chunks(content):
+        raise ValueError(f"corrupt png, a part of it is said to be longer than its {len(content)} bytes")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"corrupt {kind}, OpenCV says: {error}") from error
     if pixels is None:
         raise ValueError(f"corrupt {kind}, its {len(content)} bytes cannot be decoded")
+    if pixels.shape[:2] != (height, width):
+        raise ValueError(f"corrupt {kind}, it says {width} x {height} pixels and has others")
     return pixels
+
+
+def _has_its_chunks(png: bytes) -> bool:
+    """Whether all that a png says to have is there: OpenCV takes memory for it before it looks."""
+    place = len(_PNG)
+    while place + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, place)
+        place += 12 + length
+        if kind == b"IEND":
+            break
+    return place <= len(png)
 
 
 def _has_end(content: bytes, kind: Kind) -> bool:
@@ -133,6 +151,11 @@ def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int]]:
         if marker == 0xFF:  # fill bytes may stand before a marker
             place += 1
             continue
+        if marker in _WITHOUT_LENGTH:  # a decoder goes on behind it, so another size must not be found elsewhere
+            place += 2
+            continue
+        if marker == 0:  # no marker
+            return
         yield marker, place + 2
         if marker == _START_OF_SCAN:
             return

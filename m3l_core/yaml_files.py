@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import yaml
 
+from m3l_core.files import regular_size
+
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 50_000
 """With what aliases stand for: 700 bytes of aliases can say as much as a disk holds."""
@@ -27,12 +29,10 @@ def read_yaml(path: Path, aliases: bool = True) -> Any:
             should be none, a tag, or a key that stands twice in one mapping: which of them counts would be settled in
             silence. The text says where, in one line.
     """
-    with path.open("rb") as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
+    if regular_size(path) > _MOST_BYTES:
         raise yaml.YAMLError(f"it has more than {_MOST_BYTES} bytes")
     try:
-        return parse_yaml(content.decode("utf-8"), aliases)
+        return parse_yaml(path.read_bytes().decode("utf-8"), aliases)
     except UnicodeDecodeError as error:
         raise yaml.YAMLError(str(error)) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +11,13 @@ from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from m3l_core.errors import DatasetError
+from m3l_core.json_files import parse_json
 
 _Content = TypeVar("_Content")
 _MOST_BYTES = 1 << 28
 """Of a file, unpacked: a small archive can hold any number of zeros."""
+_SMALL, _MOST_DENSE = 1 << 23, 200
+"""Bytes of a file that may be packed however densely; of a larger one, those that one packed byte may stand for."""
 
 
 class ExportFiles:
@@ -41,7 +43,13 @@ class ExportFiles:
         """
         try:
             if self._archive is not None:
-                self._check_size(name, self._archive.getinfo(name).file_size)
+                entry = self._archive.getinfo(name)
+                self._check_size(name, entry.file_size)
+                if entry.file_size > max(_SMALL, _MOST_DENSE * entry.compress_size):
+                    raise DatasetError(
+                        f"{self.place(name)} has {entry.file_size} bytes packed into {entry.compress_size}, as no "
+                        "annotations are: unpack it, and give the folder if you trust it"
+                    )
                 return self._archive.read(name)  # no more than the archive says
             file = self.path / name if self.path.is_dir() else self.path
             self._check_size(name, file.stat().st_size)
@@ -75,8 +83,8 @@ class ExportFiles:
 
     def _parse(self, name: str) -> Any:
         try:
-            return json.loads(self.read(name))
-        except (ValueError, RecursionError) as error:
+            return parse_json(self.read(name))
+        except ValueError as error:
             raise DatasetError(f"{self.place(name)} is not JSON: {error}") from error
 
 
@@ -108,8 +116,10 @@ def open_export(path: Path) -> Iterator[ExportFiles]:
     if path.is_dir() or (path.is_file() and path.suffix.lower() != ".zip"):
         yield ExportFiles(path)
         return
+    if not path.is_file():  # a pipe or a device may go on for ever
+        raise DatasetError(f"{path} is {'no file' if path.exists() else 'not there'}: export it again")
     if not is_zipfile(path):
-        raise DatasetError(f"{path} is {'no zip archive' if path.is_file() else 'not there'}: export it again")
+        raise DatasetError(f"{path} is no zip archive: export it again")
     try:
         archive = ZipFile(path)
     except (OSError, BadZipFile) as error:

@@ -45,8 +45,10 @@ class FrameFinder:
     def __init__(self, frames: Iterable[tuple[str, int]], expected: str) -> None:
         self._places: dict[str, set[int]] = {}
         self._expected = expected
+        self._deepest = 1
         for name, place in frames:
             self._places.setdefault(name, set()).add(place)
+            self._deepest = max(self._deepest, 1 + name.count("/"))
 
     @classmethod
     def of_names(cls, names: Mapping[str, int]) -> FrameFinder:
@@ -72,7 +74,7 @@ class FrameFinder:
             DatasetError: it is of no frame, or it is not clear of which.
         """
         path = PurePosixPath(file.replace("\\", "/"))
-        parts = path.with_name(path.stem).parts if path.name else ()
+        parts = path.with_name(path.stem).parts[-self._deepest :] if path.name else ()
         found: set[int] = set()
         for begin in range(len(parts)):
             found = found or self._places.get("/".join(parts[begin:]), set())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from textwrap import shorten
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -33,6 +34,8 @@ from m3l_core.datasets.coco_masks import draw_segmentation
 from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.validation import checked
+
+_LONGEST_LIST = 300
 
 
 class _Value(BaseModel):
@@ -165,7 +168,7 @@ def _name(place: str, each: _Task) -> str:
     url = each.data.get(IMAGE)
     name = each.data.get(FRAME) or (unquote(url).rpartition("=")[2] if isinstance(url, str) else None)
     if not isinstance(name, str) or not name:
-        told = ", ".join(each.data)
+        told = shorten(", ".join(each.data), _LONGEST_LIST, placeholder="...")
         raise DatasetError(f"{place}: a task names its image neither in '{FRAME}' nor in '{IMAGE}', it has {told}")
     return name
 

@@ -10,7 +10,6 @@ that no class of the set becomes is one that the set does not have.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from m3l_core.errors import DatasetError
+from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE
 from m3l_core.yaml_files import read_yaml
 
@@ -71,7 +71,7 @@ def read_mapping(source: str) -> dict[str, str | None]:
     file, _, key = source.partition("#")
     path = Path(file)
     try:
-        place: Any = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
+        place: Any = read_json(path) if path.suffix == ".json" else read_yaml(path)
         for part in key.split(".") if key else ():
             place = place[int(part) if isinstance(place, list) else part]
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -143,6 +143,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
             continue
+        if not path.is_file():
+            raise DatasetError(f"{path} is no file: expected a picture, remove it")
         if folder.name == LABEL and path.suffix.lower() in _LOSSY:
             raise DatasetError(f"{path}: labels must be png, jpeg changes the class ids")
         if path.stem in found:

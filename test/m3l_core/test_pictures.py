@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3l_core.pictures import MOST_PIXELS, decode_picture, kind_of_picture, read_picture
+from m3l_core.pictures import MOST_PIXELS, decode_picture, kind_of_picture, read_picture, size_of_picture
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (21, 34, 3)).astype(np.uint8)
 ANY = cv2.IMREAD_UNCHANGED
@@ -110,3 +110,22 @@ def test_a_file_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(ValueError, match="1099511627776 bytes"):
         read_picture(tmp_path / "huge.png", ANY)
+
+
+def test_no_memory_is_taken_for_what_a_png_says_to_have() -> None:
+    content = bytearray(encoded(".png"))
+    content[33:37] = b"\xff\xff\xff\xf0"  # the length of its first part after the header
+    with pytest.raises(ValueError, match="is said to be longer"):
+        decode_picture(bytes(content), ANY)
+
+
+@pytest.mark.parametrize("alone", [b"\xff\x01", b"\xff\xd0", b"\xff\xd7"])
+def test_a_jpeg_has_the_size_that_decoders_find(alone: bytes) -> None:
+    # Whoever takes what follows a marker without a length for its length finds the small frame in the comment.
+    length = 0xFFFE
+    small = struct.pack(">HHBHHB", 0xFFC0, 17, 8, 3, 4, 3) + bytes(9)
+    comment = (b"\xff\xfe\xff\xff" + bytes(length - 4) + small)[: 2 + 0xFFFF].ljust(2 + 0xFFFF, b"\0")
+    whole = encoded(".jpg")
+    content = whole[:2] + alone + comment + whole[2:]
+    assert size_of_picture(content) == PIXELS.shape[:2]
+    assert decode_picture(content, ANY).shape == PIXELS.shape

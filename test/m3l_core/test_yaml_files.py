@@ -98,5 +98,11 @@ def test_a_date_is_a_text(date: str) -> None:
 
 
 def test_an_endless_file_is_not_read_to_its_end() -> None:
-    with pytest.raises(yaml.YAMLError, match="more than 1048576 bytes"):
+    with pytest.raises(OSError, match="no regular file"):
         read_yaml(Path("/dev/zero"))
+
+
+def test_a_large_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_bytes(b"#" * (2 << 20))
+    with pytest.raises(yaml.YAMLError, match="more than 1048576 bytes"):
+        read_yaml(tmp_path / "large.yaml")

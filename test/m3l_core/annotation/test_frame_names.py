@@ -71,3 +71,8 @@ def test_names_are_plain_and_differ(parts: list[tuple[str, str]]) -> None:
     for name, each in zip(names, samples, strict=True):
         assert name.startswith(frame_name(each))
         assert re.fullmatch("[A-Za-z0-9_-]+", name)
+
+
+def test_a_name_of_a_million_folders_is_of_no_frame() -> None:
+    with pytest.raises(DatasetError, match="is of no frame"):
+        FrameFinder.of_index(SAMPLES, DATA).find("n/" * 1_000_000)
