@@ -34,6 +34,8 @@ from m3l_core.yaml_files import read_yaml
 
 DESCRIPTION_FILE = "model.yaml"
 WEIGHTS_FILE = "weights.safetensors"
+_IN_MEMORY = b"_ORT_MEM_ADDR_"
+"""What ONNX Runtime and OpenVINO take, in place of a file's name, for an address in the process."""
 _WRITTEN_BY: dict[GraphFile, str] = {
     "model.onnx": "training/export_onnx.py",
     "model.int8.onnx": "training/quantize.py",
@@ -65,17 +67,15 @@ class ModelBundle:
             description = checked(BundleDescription, read_yaml(folder / DESCRIPTION_FILE, aliases=False))
         except (OSError, yaml.YAMLError, ValueError) as error:
             raise BundleError(f"{folder / DESCRIPTION_FILE} cannot be used: {error}") from error
-        found = _sha256(folder / WEIGHTS_FILE)
+        found = _sha256_of(folder / WEIGHTS_FILE)
         if found != description.weights_sha256:
             raise BundleError(
                 f"{folder / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes "
                 f"(sha256 {found[:12]}..., expected {description.weights_sha256[:12]}...): copy the bundle again"
             )
-        try:
-            check_weights(folder / WEIGHTS_FILE)
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{folder / WEIGHTS_FILE} cannot be used: {error}") from error
-        return cls(folder, description)
+        bundle = cls(folder, description)
+        bundle.shapes()
+        return bundle
 
     def alone(self) -> ModelBundle:
         """The network of all sensors without those of subsets."""
@@ -131,19 +131,34 @@ class ModelBundle:
         """Every tensor by its name, as float32.
 
         Raises:
-            BundleError: the file is not a safetensors file.
+            BundleError: the file is not a safetensors file, or a weight is no number.
         """
         try:
             tensors = load_file(self.folder / WEIGHTS_FILE)
         except (SafetensorError, OSError) as error:
             raise BundleError(f"{self.folder / WEIGHTS_FILE} cannot be read: {error}") from error
+        for name, tensor in tensors.items():
+            if not np.isfinite(tensor).all():
+                raise BundleError(f"{self.folder / WEIGHTS_FILE}: {name} is not finite: copy the bundle again")
         return {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of every tensor; none is read.
+
+        Raises:
+            BundleError: the file is not a safetensors file.
+        """
+        try:
+            return check_weights(self.folder / WEIGHTS_FILE)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{self.folder / WEIGHTS_FILE} cannot be used: {error}") from error
 
     def graph(self, name: GraphFile = "model.onnx") -> Path:
         """The file of an exported graph.
 
         Raises:
-            BundleError: it was not exported, or the file is not the one that was exported from these weights.
+            BundleError: it was not exported, or the file is not the one that was exported from these weights, or it
+                names no file as the place of its weights.
         """
         path = self.folder / name
         expected = self.description.graphs.get(name)
@@ -155,12 +170,14 @@ class ModelBundle:
                 f"{path} was exported from other weights (sha256 {made_from[:12]}..., here {weights[:12]}...): "
                 f"write it again with {_WRITTEN_BY[name]} {self.folder}"
             )
-        found = _sha256(path)
+        found = _sha256_of(path)
         if found != expected:
             raise BundleError(
                 f"{path} is not the file that {DESCRIPTION_FILE} describes (sha256 {found[:12]}..., expected "
                 f"{expected[:12]}...): write it again with {_WRITTEN_BY[name]} {self.folder}, or copy the bundle again"
             )
+        if _IN_MEMORY in path.read_bytes():
+            raise BundleError(f"{path} names an address in memory as the place of its weights: copy the bundle again")
         return path
 
     def add_graph(self, content: bytes, name: GraphFile = "model.onnx") -> ModelBundle:
@@ -262,6 +279,14 @@ def _settled(folder: str | Path) -> Path:
         return path
     except (M3LError, OSError, ValueError) as error:
         raise BundleError(f"{str(folder)[:200]} is not a model bundle: {error}") from error
+
+
+def _sha256_of(path: Path) -> str:
+    """The same; a BundleError says that the file cannot be read."""
+    try:
+        return _sha256(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
 
 
 def _sha256(path: Path) -> str:

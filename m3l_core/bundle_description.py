@@ -36,7 +36,7 @@ class BundleDescription(BaseModel):
     """Provenance: command, data, seed, iterations, licence of the start weights."""
     miou: dict[str, float] = {}
     """Measured mIoU in [0, 1] per subset of the modalities, such as ``color+depth``."""
-    temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
+    temperatures: dict[str, Annotated[float, Field(ge=1e-3, le=1e3)]] = {}
     """What the logits are divided by with each subset of the modalities, so that confidence is the share of labels
     that are right; 1 where none is given."""
     subset_networks: dict[str, str] = {}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 IGNORE = 255
 """Label of a pixel without a class; never counted, never trained on."""
 
+_LONGEST_NAME = 200
 _Channel = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -35,7 +36,7 @@ class LabelSet(BaseModel):
     @classmethod
     def _names_can_be_told_apart(cls, classes: tuple[SemanticClass, ...]) -> tuple[SemanticClass, ...]:
         names = [entry.name for entry in classes]
-        if unfit := [name for name in names if not name.strip() or not name.isprintable()]:
+        if unfit := [name for name in names if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME]:
             raise ValueError(f"a class is called {unfit[0]!r:.60}: expected a name that can be read in one line")
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ, got {names}")

@@ -14,6 +14,30 @@ IMAGENET_MEAN: Channel3 = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channel3 = (0.229, 0.224, 0.225)
 
 
+_LONGEST_NAME = 60
+
+
+def _is_a_name(name: str) -> str:
+    if (
+        not name.strip()
+        or not name.isprintable()
+        or len(name) > _LONGEST_NAME
+        or name[0] == "."
+        or set(name) & set("/\\+")
+    ):
+        raise ValueError(
+            f"a modality is called {name!r:.60}: expected up to {_LONGEST_NAME} characters that can be the name of a "
+            "folder, in one line, without +"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_is_a_name)]
+"""Of a modality; names joined by + name a subset, and the folder of its network."""
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class ColorModality(BaseModel):
     """(H, W, 3) uint8 RGB, scaled to [0, 1], minus mean, over std.
 
@@ -24,9 +48,9 @@ class ColorModality(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["color"] = "color"
-    name: str = "color"
-    mean: Channel3 = IMAGENET_MEAN
-    std: Channel3 = IMAGENET_STD
+    name: Name = "color"
+    mean: tuple[_Finite, _Finite, _Finite] = IMAGENET_MEAN
+    std: tuple[_Spread, _Spread, _Spread] = IMAGENET_STD
     photometric: bool = True
 
 
@@ -44,10 +68,10 @@ class DepthModality(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["depth"] = "depth"
-    name: str = "depth"
+    name: Name = "depth"
     normalization: Literal["metric", "geometry", "min_max"] = "metric"
     near_m: Annotated[float, Field(gt=0)] = 0.3
-    far_m: Annotated[float, Field(gt=0)] = 8.0
+    far_m: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     horizontal_fov_deg: Annotated[float, Field(gt=0, lt=170)] = 62.0
     """Of the whole image, for ``geometry``: about what a Kinect, a RealSense or an OAK has in color."""
 
@@ -69,7 +93,7 @@ class HeightModality(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["height"] = "height"
-    name: str = "height"
+    name: Name = "height"
     max_m: Annotated[float, Field(ge=0.1, le=10_000)] = 40.0
 
 
@@ -84,7 +108,7 @@ class IntensityModality(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["intensity"] = "intensity"
-    name: str = "thermal"
+    name: Name = "thermal"
     normalization: Literal["range", "percentile"] = "percentile"
     low: Annotated[float, Field(ge=0, le=65535)] = 0.0
     high: Annotated[float, Field(ge=0, le=65535)] = 255.0

@@ -43,7 +43,7 @@ def check_weights(path: Path) -> Mapping[str, tuple[int, ...]]:
 def _shape(name: str, entry: object, num_bytes: int) -> tuple[int, ...]:
     known = entry if isinstance(entry, dict) else {}
     kind, shape, place = known.get("dtype"), known.get("shape"), known.get("data_offsets")
-    if kind not in _BYTES:
+    if not isinstance(kind, str) or kind not in _BYTES:
         raise ValueError(f"{name[:80]} is of type {str(kind)[:20]}, expected {' or '.join(_BYTES)}")
     if not _are_counts(shape) or not _are_counts(place) or len(shape) > _MOST_SIDES or len(place) != 2:
         raise ValueError(f"{name[:80]} has no shape or no place")

@@ -16,6 +16,7 @@ from m3l_core.bundle import BundleDescription, GraphFile, ModelBundle
 from m3l_core.engines.subset_engine import SubsetEngine
 from m3l_core.errors import EngineError
 from m3l_core.frames import ModelInput, Segmentation
+from m3l_core.labels import IGNORE
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ AUTO = ("tensorrt", "openvino", "onnxruntime", "torch")
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 """Of all engines together."""
+_TRIAL_SIZE = (37, 53)
+"""(H, W) of labels: the sides of no network's input."""
 
 
 def load_engine(bundle: ModelBundle, name: str = "auto", precision: str = "auto", num_threads: int = 0) -> Engine:
@@ -100,9 +103,7 @@ def _load_with_subsets(bundle: ModelBundle, name: str, precision: str, num_threa
 
 def seconds_per_frame(engine: Engine, description: BundleDescription, runs: int = 5) -> float:
     """The least of ``runs`` frames of the bundle's input size, after one that allocates: what else runs only adds."""
-    shape = (1, len(description.modalities))
-    nothing = ModelInput(np.zeros((*shape, 3, *description.input_size), np.float32), np.ones(shape, np.bool_))
-    return min(latencies(engine, [nothing], description.input_size, 1, runs))
+    return min(latencies(engine, [_nothing(description)], description.input_size, 1, runs))
 
 
 def latencies(
@@ -126,6 +127,32 @@ def check_input(model_input: ModelInput, description: BundleDescription) -> None
     expected = (1, len(description.modalities), 3, *description.input_size)
     if model_input.images.shape != expected:
         raise EngineError(f"expected images of shape {expected}, got {model_input.images.shape}")
+
+
+def check_graph(engine: Engine, bundle: ModelBundle) -> None:
+    """Run an engine once: a graph from a stranger may take or give something else.
+
+    Raises:
+        EngineError: it is no graph of such a bundle.
+    """
+    known = len(bundle.description.labels)
+    try:
+        found = engine.infer(_nothing(bundle.description), _TRIAL_SIZE)
+        sound = (
+            all(image.shape == _TRIAL_SIZE and image.dtype == np.uint8 for image in (found.labels, found.confidence))
+            and ((found.labels < known) | (found.labels == IGNORE)).all()
+        )
+        why = f"it should give labels and confidence of any size, uint8 with ids below {known}"
+    except Exception as error:  # of a class for each kind of failure
+        sound, why = False, _short(str(error), 300)
+    if not sound:
+        raise EngineError(f"{engine.name} cannot use the graph of {bundle.folder}: {why}. Export it again")
+
+
+def _nothing(description: BundleDescription) -> ModelInput:
+    """An input as a frame gives it, of zeros."""
+    shape = (1, len(description.modalities))
+    return ModelInput(np.zeros((*shape, 3, *description.input_size), np.float32), np.ones(shape, np.bool_))
 
 
 def check_precision(engine: str, precision: str, known: Sequence[str]) -> None:
@@ -152,9 +179,9 @@ def graph_file(precision: str) -> GraphFile:
     return "model.int8.onnx" if precision == "int8" else "model.onnx"
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = 120) -> str:
     """One line of it."""
-    return shorten(text, 120, placeholder="...")
+    return shorten(text, longest, placeholder="...")
 
 
 def _loader(name: str) -> EngineLoader:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.engines.engine import check_input, check_precision, graph_of
+from m3l_core.engines.engine import check_graph, check_input, check_precision, graph_of
 from m3l_core.errors import EngineError, require
 from m3l_core.files import cache_folder
 from m3l_core.frames import ModelInput, Segmentation
@@ -21,10 +21,12 @@ def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> 
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
-        EngineError: unknown precision, or ONNX Runtime refuses the graph.
+        EngineError: unknown precision, ONNX Runtime refuses the graph, or it is no graph of such a bundle.
         BundleError: the bundle has no such graph.
     """
-    return OnnxRuntimeEngine(bundle, precision, num_threads)
+    engine = OnnxRuntimeEngine(bundle, precision, num_threads)
+    check_graph(engine, bundle)
+    return engine
 
 
 class OnnxRuntimeEngine:

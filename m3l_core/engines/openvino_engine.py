@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from m3l_core.bundle import ModelBundle
-from m3l_core.engines.engine import check_input, check_precision, graph_of
+from m3l_core.engines.engine import check_graph, check_input, check_precision, graph_of
 from m3l_core.errors import EngineError, require
 from m3l_core.frames import ModelInput, Segmentation
 
@@ -18,10 +18,13 @@ def load(bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> 
 
     Raises:
         MissingPackageError: openvino is not installed.
-        EngineError: unknown precision, one that this processor does not compute in, or a graph that is refused.
+        EngineError: unknown precision, one that this processor does not compute in, or a graph that is refused, or of
+            no such bundle.
         BundleError: the bundle has no such graph.
     """
-    return OpenVinoEngine(bundle, precision, num_threads)
+    engine = OpenVinoEngine(bundle, precision, num_threads)
+    check_graph(engine, bundle)
+    return engine
 
 
 class OpenVinoEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from m3l_core.model.network import LinearFusionSegFormer
 
 PRECISIONS = ("fp32", "bf16")
+_LONGEST_LIST = 300
 
 # All of torch runs in this one thread. Each thread that calls torch gets OpenMP threads of its own, and with more of
 # those than processors OpenMP lets them sleep between the layers: two thirds more time for every frame.
@@ -65,12 +67,17 @@ def load_network(bundle: ModelBundle) -> LinearFusionSegFormer:
 
     from m3l_core.model.network import LinearFusionSegFormer
 
+    with torch.device("meta"):  # takes no memory: model.yaml may describe any network
+        described = LinearFusionSegFormer(bundle.description.network).state_dict()
+    expected = {name: tuple(each.shape) for name, each in described.items() if not name.endswith("num_batches_tracked")}
+    if wrong := sorted({name for name, _ in expected.items() ^ bundle.shapes().items()}):
+        names = shorten(", ".join(wrong), _LONGEST_LIST, placeholder="...")
+        raise BundleError(
+            f"{bundle.folder}: weights and model.yaml do not fit: {len(wrong)} are missing, unknown or of "
+            f"another shape, {names}"
+        )
     network = LinearFusionSegFormer(bundle.description.network).eval()
-    weights = {name: torch.from_numpy(value) for name, value in bundle.read_weights().items()}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise BundleError(f"{bundle.folder}: weights and model.yaml do not fit: {error}") from error
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in bundle.read_weights().items()})
     return network
 
 

@@ -221,3 +221,46 @@ def test_the_shipped_weights_are_those_of_the_shipped_network() -> None:
     from m3l_core.engines.torch_engine import load_network
 
     assert not load_network(ModelBundle.load(shipped_bundle())).training
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "../x", "a/b", "a\\b", "color+depth", "a\nb", "\u202eroloc", "n" * 61]
+)
+def test_a_modality_is_called_as_a_folder_can_be(name: str) -> None:
+    with pytest.raises(ValidationError, match="can be the name of a folder"):
+        description(modalities=[{"kind": "color"}, {"kind": "depth", "name": name}], miou={})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"modalities": [{"kind": "color", "std": [0.2, 0.2, 0]}, {"kind": "depth"}]},
+        {"modalities": [{"kind": "color", "std": [float("inf")] * 3}, {"kind": "depth"}]},
+        {"modalities": [{"kind": "color", "mean": [float("nan")] * 3}, {"kind": "depth"}]},
+        {"modalities": [{"kind": "color"}, {"kind": "depth", "far_m": float("inf")}]},
+        {"temperatures": {"color": 1e-320}},
+        {"temperatures": {"color": float("inf")}},
+    ],
+)
+def test_numbers_that_would_make_nonsense_of_images_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        description(**changes)
+
+
+def test_weights_that_are_no_numbers_are_refused(bundle: ModelBundle) -> None:
+    save_file(WEIGHTS | {"b.bias": np.array([1, np.nan], np.float32)}, bundle.folder / WEIGHTS_FILE)
+    with pytest.raises(BundleError, match=r"b\.bias is not finite"):
+        bundle.read_weights()
+
+
+def test_a_graph_whose_weights_lie_in_memory_is_refused(bundle: ModelBundle) -> None:
+    graph = b"location */_ORT_MEM_ADDR_/* offset 140000000000000"
+    with pytest.raises(BundleError, match="names an address in memory"):
+        bundle.add_graph(graph).graph()
+
+
+def test_a_file_that_cannot_be_read_is_told(bundle: ModelBundle) -> None:
+    (bundle.folder / WEIGHTS_FILE).unlink()
+    (bundle.folder / WEIGHTS_FILE).symlink_to("/proc/self/mem")
+    with pytest.raises(BundleError, match="cannot be read"):
+        ModelBundle.load(bundle.folder)

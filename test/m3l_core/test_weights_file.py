@@ -47,6 +47,8 @@ def test_what_the_library_writes_is_taken(tmp_path: Path) -> None:
         (tensor(shape="4"), "has no shape or no place"),
         (tensor(offsets=[0]), "has no shape or no place"),
         ({"a": 5}, "of type None"),
+        ({"a": {"dtype": ["F16"]}}, "of type .'F16'"),
+        ({"a": {"dtype": {}}}, "of type {}"),
         ([1], "its header is no mapping"),
         (b"[" * 50_000, "nested|Expecting"),
         (b"no JSON", "Expecting value"),

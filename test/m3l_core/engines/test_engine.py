@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.bundles import write_onnx_bundle
+from support.onnx_graph import tiny_graph
 from support.rooms import write_rooms
 
 from m3l_core.bundle import ModelBundle
@@ -18,7 +20,7 @@ from m3l_core.datasets.folder import read_image
 from m3l_core.engines import engine as engine_module
 from m3l_core.engines.engine import AUTO, ENGINES, Engine, load_engine
 from m3l_core.errors import EngineError
-from m3l_core.frames import Frame, FrameSet, ModelInput
+from m3l_core.frames import Frame, FrameSet, ModelInput, Segmentation
 from m3l_core.installation import install_command
 from m3l_core.preprocessing import prepare
 
@@ -258,3 +260,31 @@ def test_without_torch_its_engine_names_the_extra(tiny_bundle: Path) -> None:
     )
     assert said.count(install_command("train")) == 2
     assert "no engine can be loaded. torch: " in said
+
+
+@pytest.mark.needs("onnxruntime", "openvino")
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("shape", [(2, 4, 32, 48), (1, 4, 64, 96)])
+def test_a_graph_of_another_network_is_refused_when_it_is_loaded(
+    tmp_path: Path, name: str, shape: tuple[int, int, int, int]
+) -> None:
+    bundle = ModelBundle.load(write_onnx_bundle(tmp_path / "bundle")).add_graph(tiny_graph(*shape))
+    with pytest.raises(EngineError, match=f"{name} cannot use the graph of .*Export it again"):
+        load_engine(bundle, name, "fp32")
+
+
+def test_a_graph_that_gives_other_labels_is_refused(tiny_bundle: Path) -> None:
+    class Odd:
+        name, precision, device = "odd", "fp32", "CPU"
+
+        def __init__(self, found: Segmentation) -> None:
+            self._found = found
+
+        def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
+            return self._found
+
+    bundle, good = ModelBundle.load(tiny_bundle), np.zeros((37, 53), np.uint8)
+    engine_module.check_graph(Odd(Segmentation(good, good)), bundle)
+    for labels, confidence in ((good + 4, good), (good[1:], good), (good.astype(np.int64), good), (good, good[:, :1])):
+        with pytest.raises(EngineError, match="should give labels and confidence of any size"):
+            engine_module.check_graph(Odd(Segmentation(labels, confidence)), bundle)
