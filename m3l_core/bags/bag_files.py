@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import re
 import shutil
@@ -12,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from m3l_core.bags.unpacking import LimitedFile, zstd
 from m3l_core.errors import DatasetError
+from m3l_core.files import regular_size
 
 _log = logging.getLogger(__name__)
 
 METADATA = "metadata.yaml"
 _STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
 _COMPRESSED = ".zstd"
-_NO_STORAGE = re.compile(r"^(\s*storage_identifier:)\s*(\"\"|'')?\s*$", re.MULTILINE)
-_ZSTD = ("compression.zstd", "backports.zstd")
-"""Python's own from 3.14 on, and what rosbags uses before."""
+_NO_STORAGE = re.compile(r"^([ \t]*storage_identifier:)[ \t]*(\"\"|'')?[ \t]*$", re.MULTILINE)
 
 
 def name_of_file(name: str) -> str:
@@ -50,9 +49,18 @@ def whole_bag(path: Path) -> Iterator[Path]:
 def _made_whole(path: Path, temporary: Path) -> Path:
     if path.is_dir():
         if (path / METADATA).is_file():
+            for file in path.iterdir():
+                _check_is_file(file)
             return _with_storage(path, temporary)
         path = _only_file(path)
+    _check_is_file(path)
     return _decompressed(path, temporary) if path.suffix == _COMPRESSED else path
+
+
+def _check_is_file(path: Path) -> None:
+    """Of a pipe or a device the end may never come."""
+    if path.exists() and not path.is_dir():
+        regular_size(path)
 
 
 def _only_file(folder: Path) -> Path:
@@ -92,20 +100,14 @@ def _suffix(file: Path) -> str:
 
 def _decompressed(path: Path, temporary: Path) -> Path:
     advice = f"zstd -d {path}"
-    for name in _ZSTD:
-        try:
-            zstd = importlib.import_module(name)
-            break
-        except ImportError:
-            continue
-    else:
+    if (module := zstd()) is None:
         raise DatasetError(f"{path} is compressed: decompress it first, by {advice}")
     _tell_once(f"{path} is decompressed each time it is read; {advice} does it once and for all")
     whole = temporary / path.stem
     try:
-        with zstd.open(path, "rb") as packed, whole.open("wb") as file:
+        with LimitedFile(module.open(path, "rb"), path.stat().st_size) as packed, whole.open("wb") as file:
             shutil.copyfileobj(packed, file)
-    except (zstd.ZstdError, EOFError) as error:
+    except (module.ZstdError, EOFError) as error:
         raise DatasetError(f"{path} cannot be decompressed: {error}. Is it cut off? Copy it again") from error
     return whole
 

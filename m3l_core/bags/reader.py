@@ -17,9 +17,11 @@ from rosbags.interfaces import TopicInfo
 
 from m3l_core.bags.bag_files import is_ros1, name_of_file, whole_bag
 from m3l_core.bags.message_types import message_types
+from m3l_core.bags.unpacking import limit_rosbags
 from m3l_core.errors import DatasetError, ImageMessageError
 
 Serialization = Literal["cdr", "ros1"]
+limit_rosbags()
 
 
 @dataclass(frozen=True, slots=True)

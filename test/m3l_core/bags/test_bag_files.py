@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from support.bags import COLOR, DEPTH, frames, write_bag
 
-from m3l_core.bags import bag_files
+from m3l_core.bags import bag_files, unpacking
 from m3l_core.bags.reader import open_bag
+from m3l_core.bags.unpacking import zstd
 from m3l_core.errors import DatasetError
 
 STORAGES = pytest.mark.parametrize("storage", list(StoragePlugin))
@@ -32,18 +31,10 @@ def messages_of(path: Path) -> tuple[str, list[bytes]]:
 
 
 def compress(path: Path) -> Path:
-    zstd: Any = next(filter(None, map(_importable, bag_files._ZSTD)))
     packed = path.with_name(path.name + ".zstd")
-    packed.write_bytes(zstd.compress(path.read_bytes()))
+    packed.write_bytes(zstd().compress(path.read_bytes()))
     path.unlink()
     return packed
-
-
-def _importable(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 @STORAGES
@@ -101,7 +92,7 @@ def test_a_packed_file_that_is_cut_off_is_told(tmp_path: Path) -> None:
 
 def test_where_nothing_can_unpack_it_is_told_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = compress(write_bag(tmp_path / "kitchen", frames(1)) / "kitchen.mcap")
-    monkeypatch.setattr(bag_files, "_ZSTD", ("no_such_module",))
+    monkeypatch.setattr(unpacking, "_ZSTD", ("no_such_module",))
     with pytest.raises(DatasetError, match=r"decompress it first, by zstd -d .*kitchen\.mcap\.zstd"), open_bag(packed):
         pass
 
