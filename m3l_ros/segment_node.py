@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 if __name__ == "__main__":  # the imports below take a second
@@ -64,6 +65,8 @@ class SegmentNode(LifecycleNode):
         )
 
         self.add_post_set_parameters_callback(self._apply)
+        for service in self.services:
+            service.callback = partial(self._answer, service.callback)
 
     def start(self) -> None:
         """Do what ``autostart`` says, or tell what to do instead."""
@@ -110,13 +113,12 @@ class SegmentNode(LifecycleNode):
         unbridge_logging(self._log_bridge)
         super().destroy_node()
 
-    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
-        # rclpy's own lets a transition that the present state does not have end the process.
+    def _answer(self, callback: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+        """What a service says; rclpy's own let an odd request, of anybody, end the process."""
         try:
-            return super()._LifecycleNodeMixin__on_change_state(request, response)
+            return callback(request, response)
         except Exception as error:
-            self.get_logger().error(f"transition refused: {error}")
-            response.success = False
+            self.get_logger().error(f"{type(request).__qualname__.partition('_')[0]} refused: {error}")
             return response
 
     def _apply(self, parameters: list[Parameter]) -> None:

@@ -78,7 +78,7 @@ def test_an_impossible_transition_is_refused_and_the_node_lives(driver: Driver) 
     assert not driver.change_state("configure")
     assert not driver.change_state("no such transition")
     assert not driver.change_state(number=Transition.TRANSITION_CONFIGURE)
-    driver.wait_for_line("transition refused")
+    driver.wait_for_line("ChangeState refused")
     assert driver.state() == "inactive"
     assert driver.change_state("activate")
     driver.label_pair()

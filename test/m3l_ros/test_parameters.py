@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from rcl_interfaces.msg import ParameterType, SetParametersResult
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import ReliabilityPolicy
 from support import messages
@@ -242,3 +244,12 @@ def test_the_process_ends_with_a_line_that_names_the_bad_override(
         (line,) = [line for line in node.output.splitlines() if line.startswith("segment_node: ")]
         assert name in line
         assert part in line
+
+
+def test_a_request_of_nonsense_is_refused_and_ends_nothing(tiny_bundle: Path) -> None:
+    with Rig(tiny_bundle) as rig:
+        odd = ParameterMessage(name="sync_timeout", value=ParameterValue(type=99))
+        for kind, name in ((SetParameters, "set_parameters"), (SetParametersAtomically, "set_parameters_atomically")):
+            rig.driver.call(kind, name, kind.Request(parameters=[odd]))
+            rig.driver.wait_for_line(f"{kind.__name__} refused: 99")
+        rig.driver.label_pair()
