@@ -77,7 +77,7 @@ def limit_rosbags() -> None:
             decompress=unpack_zstd,
             open=lambda file, mode: LimitedFile(module.open(file, mode), os.fstat(file.fileno()).st_size),
         )
-        rosbag2_reader.zstd = limited  # type: ignore[attr-defined]
+        rosbag2_reader.zstd = limited  # type: ignore[attr-defined, assignment]
 
 
 def _within(decompressor: Callable[[], Any]) -> Callable[[bytes], bytes]:
