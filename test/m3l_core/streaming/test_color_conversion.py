@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,27 @@ def test_swapping_channels_needs_no_converter(monkeypatch: pytest.MonkeyPatch) -
 def test_converters_get_an_unpadded_message(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(color_conversion, "_found", lambda: (lambda message, _: seen.append(message), ""))
-    pixels = np.arange(16, dtype=np.uint8).reshape(2, 4, 2)[:, :2]
+    pixels = np.arange(24, dtype=np.uint8).reshape(3, 4, 2)[:, :2]
     to_rgb(pixels, "yuv422")
-    assert (seen[0].step, bytes(seen[0].data)) == (4, bytes([0, 1, 2, 3, 8, 9, 10, 11]))
+    (message,) = seen
+    assert (message.height, message.width, message.step, message.encoding) == (3, 2, 4, "yuv422")
+    assert bytes(message.data) == bytes([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19])
+    assert message.is_bigendian == (sys.byteorder == "big")
+
+
+@pytest.mark.parametrize(("gray", "right"), [(82, False), (83, True), (99, True), (115, True), (116, False)])
+def test_a_converter_may_be_off_by_16_levels(gray: int, right: bool) -> None:
+    def convert(message: Any, wanted: str) -> np.ndarray:
+        assert wanted == "rgb8"
+        return np.array([[[5, 90, 200] if message.encoding == "bgr8" else [gray] * 3]], np.uint8)
+
+    with nullcontext() if right else pytest.raises(ValueError, match=f"it makes .*{gray}.* of yuv422"):
+        check(convert)
+
+
+def test_a_converter_gives_three_channels() -> None:
+    with pytest.raises(ValueError, match="of bgr8"):
+        check(lambda message, wanted: np.array([[[5, 90, 200, 255]]], np.uint8))
 
 
 def test_the_one_of_this_machine_converts_right() -> None:

@@ -61,6 +61,13 @@ def test_up_to_80_letters_of_an_encoding_and_600_of_a_reason_are_told() -> None:
     assert len(cut) == 600 and cut.endswith(short[-30:-4] + "...")
 
 
+def test_what_nobody_has_thought_of_is_a_reason_too() -> None:
+    fields = {"encoding": "mono8", "height": 1, "width": 1, "step": "wide", "is_bigendian": 0, "data": b"1"}
+    frame, reason = decode_frame("color", SimpleNamespace(header=HEADER, **fields))
+    assert frame.data is None
+    assert reason is not None and reason.startswith("it cannot be decoded, ValueError: ")
+
+
 def test_no_more_pixels_than_are_taken() -> None:
     frame, reason = decode_frame("color", compressed("jpeg", JPEG), most_pixels=199)
     assert frame.data is None

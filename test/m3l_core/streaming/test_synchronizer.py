@@ -291,16 +291,17 @@ def test_a_frame_is_kept_for_the_next_reference_frame_if_it_will_be_nearer_by_a_
     assert (bench.stamps_ms()[-1] == 330) == at_once
 
 
-def test_a_frame_that_is_nearer_to_the_next_reference_frame_that_waits_settles_no_set_before() -> None:
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_frame_that_is_nearer_to_the_next_reference_frame_that_waits_settles_no_set_before(number: int) -> None:
     bench = Bench(sync_timeout_ns=100 * MS)
     bench.stream("depth", 0, 70, 10)  # and then a few are lost
-    bench.arrive("color", 100)
-    bench.arrive("color", 133)
-    bench.arrive("depth", 117, 140)
+    for each in range(number):
+        bench.arrive("color", last := 100 + 33 * each)
+    bench.arrive("depth", last - 16, last + 7)
     assert not bench.sets
-    bench.arrive("depth", 127, 150)
-    assert bench.left_ns == [150 * MS] * 2
-    assert [sorted(frames.missing) for frames in bench.sets] == [["depth"], []]
+    bench.arrive("depth", last - 6, last + 17)
+    assert bench.left_ns == [(last + 17) * MS] * number
+    assert [frames.complete for frames in bench.sets] == [*[False] * (number - 1), True]
 
 
 def test_what_is_too_old_for_any_further_set_does_not_wait() -> None:
