@@ -348,6 +348,7 @@ def test_after_the_clock_went_back_no_age_is_negative_and_a_loss_is_noticed() ->
     bench.pairs(5000, 6000)
     bench.now_ns -= 4000 * MS
     bench.sync.poll()
+    assert SyncEvent("reset: the clock went back by 4.00 s") in bench.events
     assert bench.sync.report()["color"].age_ns == 0
     bench.wait_until(bench.now_ns / MS + 500)
     assert bench.state("color") is ModalityState.LOST
@@ -369,7 +370,6 @@ def test_a_clock_that_goes_back_resets() -> None:
     bench.now_ns = 0
     bench.pairs(0, 1000)
     assert bench.sync.resets == 1
-    assert SyncEvent("reset: the clock went back by 0.99 s") in bench.events
     assert len(bench.sets) == 2 * len(range(0, 1000, 33))
 
 
