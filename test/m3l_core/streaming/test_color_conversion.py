@@ -106,14 +106,19 @@ def test_converters_get_an_unpadded_message(monkeypatch: pytest.MonkeyPatch) -> 
     assert message.is_bigendian == (sys.byteorder == "big")
 
 
-@pytest.mark.parametrize(("gray", "right"), [(82, False), (83, True), (99, True), (115, True), (116, False)])
-def test_a_converter_may_be_off_by_16_levels(gray: int, right: bool) -> None:
-    def convert(message: Any, wanted: str) -> np.ndarray:
-        assert wanted == "rgb8"
-        return np.array([[[5, 90, 200] if message.encoding == "bgr8" else [gray] * 3]], np.uint8)
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("encoding", ["bgr8", "yuv422"])
+def test_a_converter_may_be_off_by_16_levels(encoding: str, channel: int) -> None:
+    for off in (-17, -16, 0, 16, 17):
 
-    with nullcontext() if right else pytest.raises(ValueError, match=f"it makes .*{gray}.* of yuv422"):
-        check(convert)
+        def convert(message: Any, wanted: str, off: int = off) -> Any:
+            assert wanted == "rgb8"
+            pixel = {"bgr8": [5, 90, 200], "yuv422": [99] * 3}[message.encoding]
+            pixel[channel] += off if message.encoding == encoding else 0
+            return np.array([[pixel]])
+
+        with nullcontext() if abs(off) <= 16 else pytest.raises(ValueError, match=f"it makes .* of {encoding}"):
+            check(convert)
 
 
 def test_a_converter_gives_three_channels() -> None:
