@@ -251,6 +251,19 @@ def test_a_reference_that_returns_by_reset_interval_behind_is_late_and_beyond_it
     assert bench.sync.report()["color"].dropped == ({} if resets else {"late": 1})
 
 
+@pytest.mark.parametrize(("last_ms", "resets"), [(1899, 1), (1900, 0)])
+def test_three_late_frames_that_follow_each_other_begin_a_loop_but_not_with_one_that_was_there(
+    last_ms: int, resets: int
+) -> None:
+    bench = Bench()
+    bench.pairs(0, 300)
+    bench.stream("depth", 300, 2000)  # color is lost, and depth leads
+    for number, stamp_ms in enumerate((1900, 1850, 1860, last_ms)):
+        bench.arrive("color", stamp_ms, 2000 + number)
+    assert bench.sync.resets == resets
+    assert bench.sync.report()["color"].dropped == {"late": 4 - resets}
+
+
 @pytest.mark.parametrize(("behind_ms", "reason"), [(20, "superseded"), (20.001, "late")])
 def test_beyond_the_interval_behind_the_last_set_a_frame_is_late(behind_ms: float, reason: str) -> None:
     bench = Bench()
