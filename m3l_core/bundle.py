@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 from m3l_core.bundle_description import BundleDescription as BundleDescription
 from m3l_core.bundle_description import GraphFile as GraphFile
 from m3l_core.errors import BundleError, M3LError
-from m3l_core.files import finish_folder, home_expanded, replacing_folder
+from m3l_core.files import copy_folder, finish_folder, home_expanded, replacing_folder
 from m3l_core.metrics import subset_key, subsets
 from m3l_core.validation import checked
 from m3l_core.weights_file import check_weights
@@ -204,7 +204,7 @@ class ModelBundle:
             graphs = {**kept, name: hashlib.sha256(content).hexdigest()}
             update = {"graphs": graphs, "graphs_of_weights": now.weights_sha256}
             description = now.model_copy(update=update)
-            shutil.copytree(self.folder, temporary, dirs_exist_ok=True)
+            copy_folder(self.folder, temporary)
             (temporary / name).write_bytes(content)
             _write_description(temporary / DESCRIPTION_FILE, description)
         return ModelBundle(self.folder, description)
@@ -214,7 +214,7 @@ class ModelBundle:
         """A copy of the bundle with a graph, to try it on; gone after the block."""
         with tempfile.TemporaryDirectory() as folder:
             trial = Path(folder) / "bundle"
-            shutil.copytree(self.folder, trial)
+            copy_folder(self.folder, trial)
             yield ModelBundle(trial, self.description).add_graph(content, name)
 
 
@@ -257,9 +257,9 @@ def join_bundles(folder: Path, full: ModelBundle, subsets: Mapping[str, ModelBun
     networks = {key: each.description.weights_sha256 for key, each in subsets.items()}
     description = described.model_copy(update={"miou": miou, "subset_networks": networks})
     with replacing_folder(folder) as temporary:
-        shutil.copytree(full.folder, temporary, dirs_exist_ok=True)
+        copy_folder(full.folder, temporary)
         for key, each in subsets.items():
-            shutil.copytree(each.folder, temporary / key)
+            copy_folder(each.folder, temporary / key)
         _write_description(temporary / DESCRIPTION_FILE, description)
         (temporary / "README.md").write_text(card, encoding="utf-8")
     return ModelBundle.load(folder)

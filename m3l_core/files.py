@@ -153,6 +153,22 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
+def copy_folder(folder: Path, target: Path) -> None:
+    """Copy all that is in a folder into ``target``, which may be there; linked files as files.
+
+    Raises:
+        OSError: it cannot be copied, or holds what has no end: a device, a pipe, or a link to a folder around it.
+    """
+
+    def none_left_out(inner: str, names: list[str]) -> tuple[str, ...]:
+        for path in (Path(inner, name) for name in names):
+            if not path.is_file() and (not path.is_dir() or lies_below(folder, path)):
+                raise OSError(f"{path} is no file or folder of its own: remove it")
+        return ()
+
+    shutil.copytree(folder, target, dirs_exist_ok=True, ignore=none_left_out)
+
+
 def _aside(path: Path) -> tuple[Path, Path, Path]:
     part, new, former = (path.with_name(f".{path.name}.{state}") for state in ("part", "new", "former"))
     return part, new, former

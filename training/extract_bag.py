@@ -32,7 +32,7 @@ from m3l_core.annotation.classes import read_labels
 from m3l_core.bags.frame_sets import MODALITIES
 from m3l_core.bags.sync_arguments import add_sync_arguments, in_options, sync_config_of
 from m3l_core.bags.time_range import Moment, TimeRange, parse_moment
-from m3l_core.command_line import number_between, positive, run
+from m3l_core.command_line import number_between, positive, readable, run
 from m3l_core.errors import DatasetError
 from m3l_core.extraction.extraction import Extraction, extract_bags
 from m3l_core.extraction.label_arguments import add_label_arguments, check_label_arguments, label_source_of
@@ -64,7 +64,7 @@ def main() -> None:
     if table.row_count:
         console.print(table)
     if problems:
-        sys.exit("\n".join(f"extract_bag: {problem}" for problem in problems))
+        sys.exit("\n".join(f"extract_bag: {readable(problem)}" for problem in problems))
 
 
 def _extract(

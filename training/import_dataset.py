@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.progress import Progress
 from rich.table import Table
 
-from m3l_core.command_line import positive, run
+from m3l_core.command_line import positive, readable, run
 from m3l_core.published.frame_writer import Shape
 from m3l_core.published.importing import IMPORTERS, LABELS_FILE, Imported, read_published, write_folder
 from m3l_core.terminal import PlainConsole
@@ -53,7 +53,7 @@ def main() -> None:
         )
     console.print(_summary(imported, [modality.name for modality in published.modalities]))
     for reason in imported.broken:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(f"left out: {readable(reason)}", file=sys.stderr)
     print(f"written to {arguments.output}; modalities and classes are in {arguments.output / LABELS_FILE}")
 
 

@@ -83,12 +83,16 @@ def open_bag(path: Path) -> Iterator[Bag]:
             whole = stack.enter_context(whole_bag(path))
             reader = rosbag1.Reader(whole) if is_ros1(whole) else rosbag2.Reader(whole)
             reader.open()
+            stack.callback(reader.close)
+            bag = Bag(path, reader)
+            numbers = (bag.start_ns, *(each.msgcount for each in bag.topics.values()))
+            if not all(isinstance(number, int) for number in numbers):
+                raise ValueError("its metadata has a text in place of a number")
         except DatasetError:
             raise
         except Exception as error:  # whatever damage makes the library raise
             raise _unreadable(path, error) from error
-        stack.callback(reader.close)
-        yield Bag(path, reader)
+        yield bag
 
 
 def deserialize(message: RecordedMessage) -> Any:

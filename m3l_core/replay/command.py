@@ -26,7 +26,7 @@ from rich.progress import Progress
 
 from m3l_core.bags.frame_sets import KINDS
 from m3l_core.bundle import ModelBundle
-from m3l_core.command_line import run
+from m3l_core.command_line import readable, run
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError, MissingPackageError
 from m3l_core.files import sole_user
@@ -122,7 +122,7 @@ def _replay_and_report(
     if arguments.output is not None:
         print(f"written: {_write(arguments.output, report)}")
     if problems := [*report.damages, *report.failures]:
-        sys.exit("\n".join(f"m3l_replay: {problem}" for problem in problems))
+        sys.exit("\n".join(f"m3l_replay: {readable(problem)}" for problem in problems))
 
 
 def _prepare(requests: Sequence[BagRequest], console: PlainConsole) -> list[PreparedBag]:

@@ -14,6 +14,7 @@ from m3l_core.errors import CheckpointError, RecipeError
 from m3l_core.files import replacing_file
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.model.start_weights import RANDOM
+from m3l_core.model.tensor_files import check_not_packed
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.recipe import Recipe
 
@@ -60,6 +61,7 @@ def load_checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
         RecipeError: it was made with others, so going on would be neither of the two.
     """
     try:
+        check_not_packed(path)
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():  # torch reads over wrong bytes
                 raise ValueError(f"{damaged} in it is damaged")

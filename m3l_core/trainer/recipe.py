@@ -21,6 +21,8 @@ from m3l_core.yaml_files import parse_yaml, read_yaml
 
 LEAST_SHARE = 0.01
 """Of a set among several."""
+_DEEPEST = 20
+"""Recipes that extend each other, and settings within settings."""
 
 
 class Recipe(Strict):
@@ -216,12 +218,14 @@ def load_recipe(paths: Path | Sequence[Path], overrides: Sequence[str] = ()) -> 
 def _read(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     try:
         own = read_yaml(path)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:  # the last of a name that no file can have
         raise RecipeError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(own, dict):
         raise RecipeError(f"recipe {path}: expected a mapping of settings")
     if path.resolve() in extending:
         raise RecipeError(f"recipe {path} extends itself")
+    if len(extending) > _DEEPEST:
+        raise RecipeError(f"recipe {path} is extended by {len(extending)} others in turn, expected {_DEEPEST} at most")
     base = own.pop("extends", None)
     if base is None:
         return own
@@ -243,6 +247,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not separator:
         raise RecipeError(f"expected key=value, got '{override}'")
     *parents, last = key.split(".")
+    if len(parents) > _DEEPEST:
+        raise RecipeError(f"'{override[:60]}' is {len(parents)} deep, no setting is more than {_DEEPEST}")
     place: Any = content
     try:
         for number, parent in enumerate(parents, 1):

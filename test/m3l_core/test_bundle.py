@@ -264,3 +264,12 @@ def test_a_file_that_cannot_be_read_is_told(bundle: ModelBundle) -> None:
     (bundle.folder / WEIGHTS_FILE).symlink_to("/proc/self/mem")
     with pytest.raises(BundleError, match="cannot be read"):
         ModelBundle.load(bundle.folder)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", ".", "..", "gone"])
+def test_what_has_no_end_is_not_copied(bundle: ModelBundle, target: str) -> None:
+    (bundle.folder / "more").symlink_to(target)
+    before = sorted(bundle.folder.iterdir())
+    with pytest.raises(BundleError, match="more is no file or folder of its own: remove it"):
+        bundle.add_graph(b"graph")
+    assert sorted(bundle.folder.iterdir()) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -208,3 +209,11 @@ def test_damaged_bytes_are_no_message_or_some_message(damage: bytes, place: int,
         assert IMAGE in str(error)
     else:
         assert {"header", "encoding", "data"} <= set(vars(type(message))["__dataclass_fields__"])
+
+
+@pytest.mark.parametrize("key", ["message_count", "nanoseconds_since_epoch"])
+def test_a_text_in_place_of_a_number_is_told(tmp_path: Path, key: str) -> None:
+    metadata = write_bag(tmp_path / "kitchen", frames(1)) / "metadata.yaml"
+    metadata.write_text(re.sub(rf"{key}: (\d+)", rf"{key}: 'x\1'", metadata.read_text()))
+    with pytest.raises(DatasetError, match="cannot be read"), open_bag(tmp_path / "kitchen"):
+        pass

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -289,3 +290,11 @@ def test_a_training_goes_on_while_the_disk_is_full_but_does_not_end_so(
     again.run()
     assert again.losses == whole.losses
     assert again.history == whole.history
+
+
+def test_a_packed_checkpoint_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    with pytest.raises(CheckpointError, match=r"archive/data\.pkl in it is packed, which torch does not do"):
+        load_checkpoint(path, STATE["made_with"])

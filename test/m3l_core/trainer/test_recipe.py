@@ -276,3 +276,18 @@ def test_overrides_apply_in_order_and_together(path: Path) -> None:
 def test_a_bad_override_is_refused(path: Path, override: str) -> None:
     with pytest.raises(RecipeError):
         load_recipe(path, [override])
+
+
+def test_recipes_that_extend_each_other_without_end_are_refused(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"{number}.yaml").write_text(f"extends: {number + 1}.yaml\n")
+    with pytest.raises(RecipeError, match="is extended by 21 others in turn, expected 20 at most"):
+        load_recipe(tmp_path / "0.yaml")
+    (tmp_path / "0.yaml").write_text('extends: "a\\0b"\n')
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "0.yaml")
+
+
+def test_a_setting_within_thousands_is_refused(path: Path) -> None:
+    with pytest.raises(RecipeError, match="is 3000 deep, no setting is more than 20"):
+        load_recipe(path, [".".join("a" * 3001) + "=1"])
