@@ -7,7 +7,6 @@ import os
 import struct
 import subprocess
 import sys
-import timeit
 import types
 from typing import Any
 
@@ -485,10 +484,10 @@ def test_fill_refuses(image: np.ndarray, encoding: str, problem: str) -> None:
 
 
 def test_fill_never_goes_element_by_element() -> None:
-    """0.03 ms here; element by element it is 20 ms. The bound leaves room for a busy machine."""
-    message, image = _rclpy("Image"), np.zeros((480, 640), np.uint8)
-    once = lambda: fill_image(message, image, encoding="mono8", frame_id="camera", stamp_ns=1)  # noqa: E731
-    assert min(timeit.repeat(once, number=5, repeat=10)) / 5 < 0.5e-3
+    """The generated messages take an array as a whole, and look at each value of anything else."""
+    message = types.SimpleNamespace(header=types.SimpleNamespace(stamp=types.SimpleNamespace()))
+    fill_image(message, np.zeros((480, 640), np.uint8), encoding="mono8", frame_id="camera", stamp_ns=1)
+    assert (type(message.data), message.data.typecode) == (array.array, "B")
 
 
 @given(st.integers(-(2**31) * 10**9, (2**31 - 1) * 10**9 + 999_999_999))
