@@ -6,6 +6,7 @@ message.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Bag:
         while True:
             try:
                 connection, time_ns, raw = next(found)
+                time_ns = operator.index(time_ns)  # sqlite keeps whatever it was given
             except StopIteration:
                 return
             except Exception as error:  # whatever damage makes the library raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import tracemalloc
 from pathlib import Path
 
@@ -217,3 +218,12 @@ def test_a_text_in_place_of_a_number_is_told(tmp_path: Path, key: str) -> None:
     metadata.write_text(re.sub(rf"{key}: (\d+)", rf"{key}: 'x\1'", metadata.read_text()))
     with pytest.raises(DatasetError, match="cannot be read"), open_bag(tmp_path / "kitchen"):
         pass
+
+
+def test_a_time_that_is_no_whole_number_is_told(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "kitchen", frames(1), StoragePlugin.SQLITE3)
+    with sqlite3.connect(bag / "kitchen.db3") as database:
+        database.execute("update messages set timestamp = 1e300")
+    database.close()
+    with open_bag(bag) as opened, pytest.raises(DatasetError, match="cannot be read"):
+        list(opened.messages(opened.topics))
