@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -177,6 +178,8 @@ class SegmentNode(LifecycleNode):
         if self._session is not None:
             self._session.close()
             self._session = None
+            # Its callbacks and it refer to each other, so that its images would wait for Python's collector, for hours.
+            gc.collect()
 
     def _release(self) -> None:
         if self._outputs is not None:
