@@ -118,5 +118,5 @@ def test_to_be_activated_again_and_again_leaves_nothing_behind(tiny_bundle: Path
             known.append(len(rig.node.default_callback_group.entities))
             assert rig.driver.change_state("deactivate")
             # The executor may hold the last one until it has something else to do.
-            assert sum(isinstance(each, LabellingSession) for each in gc.get_objects()) <= 1
+            assert sum(type(each) is LabellingSession for each in gc.get_objects()) <= 1
         assert max(known[2:]) <= max(known[:2])
