@@ -50,16 +50,20 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([markdown_row(heads), "|" + "---|" * len(heads), *map(markdown_row, rows)])
 
 
-def comparison_table(results: Iterable[Result], methods: Mapping[str, str]) -> str:
+def comparison_table(results: Iterable[Result], methods: Mapping[str, str], variant: str) -> str:
     """Test mIoU by share of the labels and method.
 
     Args:
-        results: each with ``run`` (``method``, ``fraction``) and ``test``, its mIoU by subset.
-        methods: name -> title, in the order of the rows.
+        results: each with ``run`` (``method``, ``fraction``, ``variant``'s value) and, where its method has a row,
+            ``test``, its mIoU by subset.
+        methods: name -> title, in the order of the rows; ``METHOD-VARIANT`` is that method in a variant.
+        variant: how a run calls that, which may be empty.
     """
     groups: dict[tuple[float, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result["run"]["fraction"], result["run"]["method"]), []).append(result)
+        run = result["run"]
+        name = f"{run['method']}-{run[variant]}" if run[variant] else run["method"]
+        groups.setdefault((run["fraction"], name), []).append(result)
     return markdown_table(
         ["labels", "method", "seeds", *MEASURES],
         [

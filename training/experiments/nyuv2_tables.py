@@ -72,19 +72,6 @@ def name_of(result: Result) -> str:
     return "-".join(part for part in parts if part)
 
 
-def small_table(results: Iterable[Result]) -> str:
-    """The comparison of methods."""
-    named = [
-        {
-            **each,
-            "run": {**each["run"], "method": "-".join(filter(None, (each["run"]["method"], each["run"]["variant"])))},
-        }
-        for each in results
-        if each["run"]["variant"] not in LARGE
-    ]
-    return comparison_table(named, METHODS)
-
-
 def large_table(results: Iterable[Result]) -> str:
     """All labels at 240x320, those that are there, and what others have published."""
     rows = [
@@ -115,7 +102,7 @@ def main() -> None:
     there = {name_of(result) for result in results}
     missing = [name for name in expected() if name not in there]
     note = f"{len(expected()) - len(missing)} of {len(expected())} runs are done.\n\n" if missing else ""
-    tables = {"nyuv2": note + small_table(results), "nyuv2_large": large_table(results)}
+    tables = {"nyuv2": note + comparison_table(results, METHODS, "variant"), "nyuv2_large": large_table(results)}
     fill_blocks(arguments.page, tables)
     print(*tables.values(), sep="\n\n")
     if missing:

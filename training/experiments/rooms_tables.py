@@ -30,17 +30,6 @@ METHODS = {
 UNCHANGED = "unchanged"
 
 
-def compared(results: Iterable[Result]) -> list[Result]:
-    """Those of the comparison, and of the same method from ImageNet weights under a name of its own."""
-    found: list[Result] = []
-    for result in results:
-        run = result["run"]
-        name = f"{run['method']}-{run['change']}" if run["change"] else run["method"]
-        if name in METHODS:
-            found.append({**result, "run": {**run, "method": name}})
-    return found
-
-
 def ablation_table(results: Iterable[Result]) -> str:
     """Validation mIoU of m3l_plus with one part changed, against m3l_plus as it is with the same seed."""
     last = {
@@ -90,7 +79,7 @@ def curves(results: Iterable[Result]) -> str:
 def main() -> None:
     results = read_results(RESULTS)
     tables = {
-        "comparison": comparison_table(compared(results), METHODS),
+        "comparison": comparison_table(results, METHODS, "change"),
         "ablation": ablation_table(results),
     }
     fill_blocks(PAGE, tables)

@@ -33,22 +33,29 @@ def test_mean_worst_and_retention_are_those_of_each_run() -> None:
     }
 
 
-def result(method: str, fraction: float, both: float) -> dict[str, Any]:
+def result(method: str, fraction: float, both: float, variant: str = "") -> dict[str, Any]:
     miou = {"color+depth": both, "color": 0.2, "depth": 0.2}
-    return {"run": {"method": method, "fraction": fraction}, "test": miou}
+    return {"run": {"method": method, "fraction": fraction, "variant": variant}, "test": miou}
 
 
 def test_rows_are_by_share_of_the_labels_then_in_the_order_of_the_methods() -> None:
     results = [result("b", 0.2, 0.5), result("a", 0.2, 0.4), result("b", 0.05, 0.3), result("a", 0.2, 0.6)]
-    rows = comparison_table(results, {"a": "first", "b": "second"}).splitlines()
+    rows = comparison_table(results, {"a": "first", "b": "second"}, "variant").splitlines()
     assert rows[0] == "| labels | method | seeds | both | color | depth | MM-Robust | worst | retention |"
     starts = [" | ".join(row.split(" | ")[:4]) for row in rows[2:]]
     assert starts == ["| 5% | second | 1 | 30.0", "| 20% | first | 2 | 50.0 ± 14.1", "| 20% | second | 1 | 50.0"]
 
 
+def test_a_variant_has_a_row_where_it_has_a_name() -> None:
+    results = [result("a", 0.2, 0.4), result("a", 0.2, 0.6, "long"), result("a", 0.2, 0.9, "other")]
+    rows = comparison_table(results, {"a": "first", "a-long": "first, longer"}, "variant").splitlines()
+    starts = [" | ".join(row.split(" | ")[:4]) for row in rows[2:]]
+    assert starts == ["| 20% | first | 1 | 40.0", "| 20% | first, longer | 1 | 60.0"]
+
+
 def test_without_results_there_is_a_head_alone(tmp_path: Path) -> None:
     assert read_results(tmp_path / "nowhere") == []
-    assert len(comparison_table([], {"a": "first"}).splitlines()) == 2
+    assert len(comparison_table([], {"a": "first"}, "variant").splitlines()) == 2
 
 
 def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
