@@ -78,5 +78,6 @@ def capture(stream: int, enqueue: Callable[[], None]) -> CudaGraph | None:
     try:
         return CudaGraph(stream, enqueue)
     except (ImportError, EngineError) as error:
-        logger.info("no CUDA graph, so each frame is enqueued layer by layer: %s", error)
+        # Its text alone: whoever keeps the record would keep the engine, by the traceback.
+        logger.info("no CUDA graph, so each frame is enqueued layer by layer: %s", str(error))
         return None
