@@ -112,6 +112,9 @@ COMMANDS: dict[str, Run | str] = {
         EXPORTED, replace={"BUNDLE": "tiny", "BAG_OR_INDEX": "recordings/hall"}
     ),
     PYTHON + "-m benchmarks.engines --others": "needs transformers, and measures for minutes",
+    PYTHON + '-m benchmarks.engines --others --only "openvino bf16" --runs 30': (
+        "needs transformers, and measures for minutes"
+    ),
     PYTHON + '-m benchmarks.engines --size 240 320 --only "openvino bf16" --runs 40': (
         "starts every engine anew several times, and measures for minutes"
     ),
