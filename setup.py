@@ -93,7 +93,7 @@ setup(
         # With the client that ray:// needs. Each kind of object storage has a package of its own, such as s3fs.
         "fleet": ["ray[client]>=2.9", "fsspec>=2023.9"],
         "datasets": ["scipy>=1.10", "h5py>=3.8"],
-        "test": ["pytest>=7.4", "pytest-timeout", "hypothesis", "mypy", "ruff", "types-PyYAML"],
+        "test": ["pytest>=7.4", "pytest-timeout", "pytest-xdist>=3.3", "hypothesis", "mypy", "ruff", "types-PyYAML"],
     },
     zip_safe=False,
 )

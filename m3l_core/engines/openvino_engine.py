@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 
 from m3l_core.bundle import ModelBundle
@@ -34,7 +37,7 @@ class OpenVinoEngine:
     device = "CPU"
 
     def __init__(self, bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> None:
-        openvino = require("openvino", "openvino")
+        openvino, core = require("openvino", "openvino"), _core()
         check_precision(self.name, precision, (*_TYPES, "int8"))
         self._description = bundle.description
         graph = graph_of(bundle, precision)
@@ -43,7 +46,6 @@ class OpenVinoEngine:
             settings["INFERENCE_NUM_THREADS"] = num_threads
         if precision in _TYPES:
             settings["INFERENCE_PRECISION_HINT"] = _TYPES[precision]
-        core = openvino.Core()
         try:
             compiled = core.compile_model(core.read_model(str(graph)), self.device, settings)
         except RuntimeError as error:
@@ -64,3 +66,13 @@ class OpenVinoEngine:
         feeds = {"images": model_input.images, "present": model_input.present, "size": np.array(size, np.int64)}
         found = self._request.infer(feeds, share_inputs=True)
         return Segmentation(found["labels"], found["confidence"])
+
+
+@cache
+def _core() -> Any:
+    """One for all engines of the process, never given back.
+
+    Each core of OpenVINO 2026.4 gives its thread a stack for signals, and cores that end in another order than they
+    came leave it one that is gone: the next Ctrl-C in that thread ends the process with a segmentation fault.
+    """
+    return require("openvino", "openvino").Core()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -96,7 +95,7 @@ class WatchedTrainer(Trainer):
             batch = batch._replace(strong=batch.strong * torch.nan)
         super()._step(batch)
         if self.ranks.rank == 1 and self.iteration == self.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def main(rooms: Path, output: Path) -> None:

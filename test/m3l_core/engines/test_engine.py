@@ -130,7 +130,7 @@ def test_auto_survives_whatever_one_candidate_raises(
 def test_auto_does_without_the_engines_that_need_a_graph(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "m3l_core.engines.engine"):
         assert load_engine(ModelBundle.load(tiny_bundle)).name == "torch"
-    assert "has no model.onnx: write it with training/export_onnx.py" in caplog.text
+    assert "has no model.onnx" in caplog.text
 
 
 @pytest.mark.parametrize("present", SUBSETS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -45,7 +44,7 @@ class Alarm:
 
     def step(self, trainer: Trainer) -> None:
         if trainer.iteration == self.iteration:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)
 
     def evaluation(self, trainer: Trainer) -> None:
         pass
@@ -143,10 +142,10 @@ def test_it_may_be_interrupted_again_and_again(rooms: Rooms, tmp_path: Path, uni
 def test_a_second_signal_has_its_usual_effect() -> None:
     with stop_on_signals() as stop:
         assert stop.signal_number == 0
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.signal_number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_thread_cannot_handle_signals_and_leaves_them() -> None:
