@@ -72,7 +72,7 @@ class OpenVinoEngine:
 def _core() -> Any:
     """One for all engines of the process, never given back.
 
-    Each core of OpenVINO 2026.4 gives its thread a stack for signals, and cores that end in another order than they
-    came leave it one that is gone: the next Ctrl-C in that thread ends the process with a segmentation fault.
+    Each core gives its thread a stack for signals (openvinotoolkit/openvino#11894), and cores that end in another order
+    than they came leave it one that is gone: the next Ctrl-C in that thread ends the process with a segmentation fault.
     """
     return require("openvino", "openvino").Core()

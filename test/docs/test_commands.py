@@ -102,6 +102,7 @@ COMMANDS: dict[str, Run | str] = {
     # docs/contributing.md
     "scripts/setup_env ros,openvino,train,imagenet,reference,datasets,rerun,rtx,fleet,test": INSTALLS,
     "scripts/test test/m3l_core/streaming": RUNS_THIS,
+    PYTHON + "-m pytest FILE": RUNS_THIS,
     "scripts/test_lower_bounds -q": INSTALLS,
     "M3L_MUTANTS=25 scripts/mutate m3l_core/streaming/rhythm.py test/m3l_core/streaming": "takes many minutes",
     ".venv/bin/ruff check": "scripts/test runs it before the tests",
