@@ -152,6 +152,10 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "training/evaluate.py m3l_core/data/bundles/indoor nyuv2/test_open.json --engine openvino --precision "
     "bf16 --class-map training/recipes/data/indoor.yaml#data.0.class_map --conditions subsets "
     "--output runs/nyuv2_test": ("needs NYU Depth v2; test/training/test_evaluate.py runs it on drawn rooms"),
+    TRAIN + "paper_supervised_dropout.yaml training/recipes/indoor_start.yaml data.0.labelled=null "
+    "name=indoor_rendered --data DATA --output runs/indoor_rendered": (
+        "trains for half an hour, and needs NYU Depth v2 and the rooms"
+    ),
     PYTHON + "training/experiments/selection.py --data rooms --jobs 2": HOURS.format("test_selection.py"),
     # docs/training.md
     "scripts/setup_env ros,train": INSTALLS,
