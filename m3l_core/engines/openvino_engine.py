@@ -37,7 +37,7 @@ class OpenVinoEngine:
     device = "CPU"
 
     def __init__(self, bundle: ModelBundle, precision: str = "auto", num_threads: int = 0) -> None:
-        openvino, core = require("openvino", "openvino"), _core()
+        openvino = require("openvino", "openvino")
         check_precision(self.name, precision, (*_TYPES, "int8"))
         self._description = bundle.description
         graph = graph_of(bundle, precision)
@@ -46,6 +46,7 @@ class OpenVinoEngine:
             settings["INFERENCE_NUM_THREADS"] = num_threads
         if precision in _TYPES:
             settings["INFERENCE_PRECISION_HINT"] = _TYPES[precision]
+        core = _core()
         try:
             compiled = core.compile_model(core.read_model(str(graph)), self.device, settings)
         except RuntimeError as error:

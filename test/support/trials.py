@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 import pickle
 import re
 import shutil
 import signal
-from collections import deque
-from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -94,7 +91,7 @@ def try_all(work: dict[str, Any]) -> dict[str, Any]:
     if status:
         return {"killed": [f"left alone: {status}, {said}"]}
     expected = trial.seen(whole)
-    killed = [_wrong(trial, folder, run, expected) for folder, run in _started(trial, [*states.values()])]
+    killed = [_try_again(trial, folder, expected) for folder in states.values()]
     gaps = -(-number // work["most_together"])
     together = [_try_together(trial, place, expected) for place in (None, *range(0, number, gaps))]
     refusals = sorted({refusal for _, refusal in together if refusal})
@@ -106,19 +103,9 @@ def try_all(work: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _started(trial: Trial, folders: Sequence[Path]) -> Iterator[tuple[Path, Run]]:
-    """The command on what killed ones have left, a run on each core."""
-    running: deque[tuple[Path, Run]] = deque()
-    for folder in folders:
-        running.append((folder, trial.start(folder)))
-        if len(running) == (os.cpu_count() or 1):
-            yield running.popleft()
-    yield from running
-
-
-def _wrong(trial: Trial, left: Path, again: Run, expected: dict[str, str]) -> str:
+def _try_again(trial: Trial, left: Path, expected: dict[str, str]) -> str:
     """What is wrong with a command that is run on what one has left that was killed."""
-    status, said = again.end()
+    status, said = trial.start(left).end()
     differing = _differing(trial.seen(left), expected)
     shutil.rmtree(left)
     return f"killed before operation {left.name}: {status}, {differing}, {said}" if status or differing else ""
@@ -135,7 +122,7 @@ def _try_together(trial: Trial, number: int | None, expected: dict[str, str]) ->
         runs = [trial.start(folder), trial.start(folder)]
     else:
         runs = [trial.start_until(folder, number), trial.start(folder, patience_s=0.1)]
-        runs[1].wait(2.0)
+        runs[1].wait(5.0)
     ends = [run.end() for run in runs]
     told = [said for status, said in ends if status]
     differing = _differing(trial.seen(folder), expected)
