@@ -10,13 +10,69 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from m3l_core.command_line import positive
 from m3l_core.files import replacing_file
+
+
+class NamedRun(Protocol):
+    """One training of a comparison."""
+
+    @property
+    def name(self) -> str: ...
+
+
+_Run = TypeVar("_Run", bound=NamedRun)
+
+
+def run_comparison(
+    parser: argparse.ArgumentParser,
+    script: str,
+    runs: Iterable[_Run],
+    train: Callable[[_Run, Sequence[str], Path, Path, Path], None],
+    results: Path,
+) -> Path:
+    """The whole command of a comparison whose runs all can have other settings, for a trial.
+
+    Args:
+        parser: of ``parser_of_runs``.
+        script: of the command.
+        runs: in the order in which they are to be done.
+        train: makes ``NAME.json`` of a run, its settings, and the folders of the data, the checkpoints and the results.
+        results: where they belong, if nobody says otherwise.
+
+    Returns:
+        The folder of the results.
+
+    Raises:
+        SystemExit: with 2 where the options cannot be, with 0 after a single run, with a message where runs failed.
+    """
+    parser.add_argument("--results", type=Path, default=results, help="folder for the results")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="of the recipes, for a trial; needs --results of its own"
+    )
+    arguments = parser.parse_args()
+    folders: list[Path] = [arguments.data, arguments.work, arguments.results]
+    data, work, chosen = (folder.resolve() for folder in folders)
+    if arguments.settings and chosen == results.resolve():
+        parser.error("a trial with other settings is no part of the comparison: give it --results of its own")
+    by_name = {run.name: run for run in runs}
+    if arguments.run:
+        if arguments.run not in by_name:
+            parser.error(f"there is no run '{arguments.run}'; there are {', '.join(by_name)}")
+        train(by_name[arguments.run], arguments.settings, data, work, chosen)
+        sys.exit()
+    wanted = [name for name in by_name if arguments.only in name]
+    missing = [name for name in wanted if not (chosen / f"{name}.json").exists()]
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are done", flush=True)
+    options = ("--data", str(data), "--work", str(work), "--results", str(chosen), *arguments.settings)
+    if failed := run_each(script, missing, options, work, arguments.jobs):
+        sys.exit(f"{failed} runs failed")
+    return chosen
 
 
 def parser_of_runs(description: str | None, data: str, work: Path) -> argparse.ArgumentParser:

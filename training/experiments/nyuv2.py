@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ from m3l_core.errors import require
 from m3l_core.published.nyuv2 import FORTY, THIRTEEN, THIRTEEN_OF_FORTY
 from m3l_core.trainer.data import read_data
 from m3l_core.trainer.recipe import Recipe, load_recipe
-from m3l_core.trainer.runs import parser_of_runs, run_each, write_result
+from m3l_core.trainer.runs import parser_of_runs, run_comparison, write_result
 
 METHOD_RECIPES = Path(__file__).parents[1] / "recipes" / "methods"
 NYUV2 = Path(__file__).parent / "nyuv2"
@@ -135,26 +134,7 @@ def train(run: Run, settings: Sequence[str], data: Path, work: Path, results: Pa
 
 def main() -> None:
     parser = parser_of_runs(__doc__, "folder of NYU Depth v2", Path("runs/nyuv2"))
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="of the recipes, for a trial; needs --results of its own"
-    )
-    arguments = parser.parse_args()
-    data, work, results = (path.resolve() for path in (arguments.data, arguments.work, arguments.results))
-    if arguments.settings and results == RESULTS:
-        parser.error("a trial with other settings is no part of the comparison: give it --results of its own")
-    runs = {run.name: run for run in planned()}
-    if arguments.run:
-        if arguments.run not in runs:
-            parser.error(f"there is no run '{arguments.run}'; there are {', '.join(runs)}")
-        train(runs[arguments.run], arguments.settings, data, work, results)
-        return
-    chosen = [name for name in runs if arguments.only in name]
-    missing = [name for name in chosen if not (results / f"{name}.json").exists()]
-    print(f"{len(chosen) - len(missing)} of {len(chosen)} runs are done", flush=True)
-    options = ("--data", str(data), "--work", str(work), "--results", str(results), *arguments.settings)
-    if failed := run_each(__file__, missing, options, work, arguments.jobs):
-        sys.exit(f"{failed} runs failed")
+    run_comparison(parser, __file__, planned(), train, RESULTS)
 
 
 if __name__ == "__main__":

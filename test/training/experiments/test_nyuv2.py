@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.networks import TINY_EFFICIENTNET
-from support.python_path import python_path
+from support.experiments import EXPERIMENTS, SETTINGS, run_experiment, write_miniature
 from support.rooms import write_rooms
 
 pytestmark = pytest.mark.needs("torch")
-ROOT = Path(__file__).parents[3]
-EXPERIMENTS = ROOT / "training" / "experiments"
 SCRIPT = EXPERIMENTS / "nyuv2.py"
-PHASE = {"iterations": 4, "batch": 2, "crop": [64, 96], "scale": [0.95, 1.6]}
-SETTINGS = (
-    f"encoder={TINY_EFFICIENTNET.model_dump_json()}",
-    "start_weights=random",
-    "head_width=16",
-    "mixed_precision=false",
-    "input_height=64",
-    "input_width=96",
-    f"phases={json.dumps([PHASE])}",
-    "optimizer.warmup_iterations=0",
-)
 
 
 def nyuv2() -> dict[str, Any]:
     return runpy.run_path(str(SCRIPT))
-
-
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--data", "data", "--jobs", "1", *options]
-    environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_tables_know_every_run() -> None:
@@ -84,12 +61,6 @@ def test_all_methods_work_under_the_same_conditions() -> None:
     ] * 2
 
 
-def write_miniature(folder: Path) -> None:
-    """Labels 0, 1, 2 are wall, floor and cabinet among the 40 classes."""
-    write_rooms(folder, train=10, validation=2)
-    shutil.copy(folder / "val.json", folder / "test_open.json")
-
-
 @pytest.mark.needs("torch")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -97,7 +68,7 @@ def write_miniature(folder: Path) -> None:
 def test_a_run_is_measured_once(tmp_path: Path, name: str) -> None:
     write_miniature(tmp_path / "data")
     options = ("--results", "out", "--only", name, *SETTINGS)
-    done = run(tmp_path, *options)
+    done = run_experiment(SCRIPT, tmp_path, *options)
     log = (tmp_path / f"runs/nyuv2/{name}.log").read_text()
     assert done.stdout.splitlines() == ["0 of 1 runs are done", f"{name}: done"], log
     result = json.loads((tmp_path / f"out/{name}.json").read_text())
@@ -111,13 +82,13 @@ def test_a_run_is_measured_once(tmp_path: Path, name: str) -> None:
         assert result["test"][subset] == history[-1]["miou"][subset]
     frames = (2, 8) if name.startswith("m3l_subsets") else (10, 10)
     assert (result["labelled"], result["unlabelled"]) == frames
-    again = run(tmp_path, *options)
+    again = run_experiment(SCRIPT, tmp_path, *options)
     assert (again.returncode, again.stdout) == (0, "1 of 1 runs are done\n")
 
 
 def test_without_its_lists_a_run_ends_before_it_trains(tmp_path: Path) -> None:
     write_rooms(tmp_path / "data")
-    done = run(tmp_path, "--results", "out", "--run", "paper_supervised-0.05-0", *SETTINGS)
+    done = run_experiment(SCRIPT, tmp_path, "--results", "out", "--run", "paper_supervised-0.05-0", *SETTINGS)
     assert done.returncode != 0
     assert "test_open.json" in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -131,6 +102,6 @@ def test_without_its_lists_a_run_ends_before_it_trains(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_cannot_be_are_refused(tmp_path: Path, options: Sequence[str], reason: str) -> None:
-    done = run(tmp_path, *options)
+    done = run_experiment(SCRIPT, tmp_path, *options)
     assert done.returncode == 2
     assert reason in done.stderr
