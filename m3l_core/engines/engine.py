@@ -144,7 +144,7 @@ def check_graph(engine: Engine, bundle: ModelBundle) -> None:
         )
         why = f"it should give labels and confidence of any size, uint8 with ids below {known}"
     except Exception as error:  # of a class for each kind of failure
-        sound, why = False, _short(str(error), 300)
+        sound, why = False, _short(str(error))
     if not sound:
         raise EngineError(f"{engine.name} cannot use the graph of {bundle.folder}: {why}. Export it again")
 
@@ -179,9 +179,9 @@ def graph_file(precision: str) -> GraphFile:
     return "model.int8.onnx" if precision == "int8" else "model.onnx"
 
 
-def _short(text: str, longest: int = 120) -> str:
-    """One line of it."""
-    return shorten(text, longest, placeholder="...")
+def _short(text: str) -> str:
+    """One line of it, with room for a path and what to do about it."""
+    return shorten(text, 300, placeholder="...")
 
 
 def _loader(name: str) -> EngineLoader:
