@@ -43,9 +43,14 @@ INSTALLS = "installs packages from the network"
 PYTHON = ".venv/bin/python "
 REPLAY = ".venv/bin/m3l_replay m3l_core/data/recordings/rooms_a "
 TRAIN = PYTHON + "training/train.py training/recipes/methods/"
+TINY_PHASES = "phases=[{iterations: 2, batch: 2, crop: [32, 48], scale: [0.5, 1.0]}]"
 TINY = {
     " --data DATA": " 'encoder={widths: [8, 16, 40, 64], depths: [1, 1, 1, 1]}' head_width=16 mixed_precision=false "
-    "'phases=[{iterations: 2, batch: 2, crop: [32, 48], scale: [0.5, 1.0]}]' optimizer.warmup_iterations=1 --data DATA"
+    f"'{TINY_PHASES}' optimizer.warmup_iterations=1 --data DATA"
+}
+TINY_SUBSETS = TINY | {
+    " DATA/labels.yaml": f" DATA/labels.yaml start_weights=random 'subset_networks.{TINY_PHASES}' "
+    "subset_networks.optimizer.warmup_iterations=1"
 }
 QUIET = "--workers 0 --no-tensorboard"
 BAGS = {"BAG...": "recordings/hall recordings/kitchen"}
@@ -158,7 +163,7 @@ COMMANDS: dict[str, Run | str] = {
     ),
     PYTHON + "training/experiments/selection.py --data rooms --jobs 2": HOURS.format("test_selection.py"),
     # docs/training.md
-    "scripts/setup_env ros,train": INSTALLS,
+    "scripts/setup_env ros,train,imagenet": INSTALLS,
     PYTHON + "training/extract_bag.py BAG... --output DATA": Run(replace=BAGS),
     PYTHON + "training/select_frames.py DATA --budget 49 --output to_label": Run(
         "openvino", add="--budget 10 --bundle m3l_core/data/bundles/indoor --engine openvino"
@@ -179,10 +184,14 @@ COMMANDS: dict[str, Run | str] = {
     ),
     PYTHON + "training/index_folder.py DATA": Run("openvino"),
     PYTHON + "training/check_dataset.py DATA/train.json --labels DATA/labels.yaml --output runs/check": Run("openvino"),
+    TRAIN + "m3l_subsets.yaml training/recipes/efficientnet_lite0.yaml DATA/labels.yaml --data DATA "
+    "--output runs/mine": Run("openvino " + EXPORTED, add=QUIET, replace=TINY_SUBSETS),
     TRAIN + "paper_supervised.yaml training/recipes/small_machine.yaml DATA/labels.yaml --data DATA "
-    "--output runs/start": Run("openvino " + EXPORTED, add=QUIET, replace=TINY),
-    TRAIN + "m3l_plus.yaml training/recipes/small_machine.yaml DATA/labels.yaml start_weights=runs/start/bundle "
-    "--data DATA --output runs/mine": Run("openvino " + EXPORTED, add=QUIET, replace=TINY),
+    "--output runs/random_start": Run("openvino " + EXPORTED, add=QUIET, replace=TINY),
+    TRAIN + "m3l_plus.yaml training/recipes/small_machine.yaml DATA/labels.yaml "
+    "start_weights=runs/random_start/bundle --data DATA --output runs/random": Run(
+        "openvino " + EXPORTED, add=QUIET, replace=TINY
+    ),
     ".venv/bin/m3l_replay BAG... --bundle runs/mine/bundle --scenario emm intermittent degraded "
     "--output runs/replay": Run("openvino " + EXPORTED, add="--engine openvino", replace=BAGS),
     "ros2 launch m3l_ros segment.launch.py bundle:=$PWD/runs/mine/bundle": ROS,
