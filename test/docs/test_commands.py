@@ -203,6 +203,7 @@ COMMANDS: dict[str, Run | str] = {
     PYTHON + "training/experiments/depth_holes.py robot_lab/frames.json nyuv2/train.json": (
         "needs frames of a robot and NYU Depth v2; test/training/experiments/test_depth_holes.py runs it on less"
     ),
+    PYTHON + "training/experiments/sensor_strength.py --data nyuv2 --jobs 2": HOURS.format("test_sensor_strength.py"),
     "torchrun --nproc-per-node 4 training/train.py RECIPE... --data DATA --output runs/mine": (
         "test/training/test_train.py runs it with two processes"
     ),
