@@ -151,6 +151,7 @@ COMMANDS: dict[str, Run | str] = {
     # docs/results.md
     PYTHON + "training/experiments/rooms.py --data rooms --jobs 2": HOURS.format("test_rooms.py"),
     PYTHON + "training/experiments/rooms.py --data rooms --jobs 2 --ablation": HOURS.format("test_rooms.py"),
+    PYTHON + "training/experiments/rooms.py --data rooms --jobs 2 --imagenet": HOURS.format("test_rooms.py"),
     PYTHON + "training/experiments/rooms_tables.py": "rewrites docs/results.md",
     PYTHON + "training/experiments/nyuv2.py --data nyuv2 --jobs 2": HOURS.format("test_nyuv2.py"),
     PYTHON + "training/experiments/nyuv2_tables.py": "rewrites docs/results.md",
