@@ -17,6 +17,7 @@ from support.rooms import write_rooms
 
 from m3l_core.datasets.folder import read_index, read_sample
 
+pytestmark = pytest.mark.needs("torch")
 SCRIPT = EXPERIMENTS / "sensor_strength.py"
 INDOOR = EXPERIMENTS.parent / "recipes" / "indoor.yaml"
 
@@ -46,7 +47,6 @@ def test_runs_differ_in_what_they_compare_alone(experiment: dict[str, Any]) -> N
             assert (alone.depth_sensor, alone.failing_sensor) == (run.depth_sensor, 0)
 
 
-@pytest.mark.needs("torch")
 @pytest.mark.parametrize("frames", ["of a depth camera", "of failing sensors"])
 def test_frames_of_other_sensors_are_the_same_each_time(
     tmp_path: Path, experiment: dict[str, Any], frames: str
@@ -69,7 +69,6 @@ def test_frames_of_other_sensors_are_the_same_each_time(
             assert np.mean(now["depth"] == 0) > np.mean(was["depth"] == 0)
 
 
-@pytest.mark.needs("torch")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("name", "subsets"), [("1-0.15-0", ["color+depth", "depth"]), ("0.5-0-0", ["color+depth"])])
