@@ -123,6 +123,12 @@ def write_rooms(folder: Path, train: int = 6, validation: int = 2) -> Path:
     return folder
 
 
+def fill_holes(folder: Path) -> None:
+    """Depth as no sensor gives it, of rooms that ``write_rooms`` wrote."""
+    for path in (folder / "depth").iterdir():
+        cv2.imwrite(str(path), cv2.medianBlur(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 5))
+
+
 SEVERAL_SETS: list[dict[str, Any]] = [
     {"root": "rooms", "labelled": "train.json", "validation": "val.json", "share": 3},
     {

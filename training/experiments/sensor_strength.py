@@ -29,6 +29,7 @@ from m3l_core.errors import require
 from m3l_core.files import replacing_file
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.preprocessing import metric_depth
+from m3l_core.published.layout import to_millimetres
 from m3l_core.published.nyuv2 import THIRTEEN, THIRTEEN_OF_FORTY
 from m3l_core.reporting.comparison import Result, markdown_table, read_results, with_spread
 from m3l_core.trainer.recipe import Recipe, load_recipe
@@ -119,7 +120,7 @@ def damaged(samples: Sequence[Sample], frames: Frames, folder: Path) -> list[Sam
             depth_m = sense(depth_m, color, depth_m.shape[1], 1.0, random)
         else:
             color, depth_m = degrade(COLOR, color, random), degrade(METRES, depth_m, random)
-        pixels = {"color": color[..., ::-1], "depth": np.rint(1e3 * depth_m).clip(0, 65535).astype(np.uint16)}
+        pixels = {"color": color[..., ::-1], "depth": to_millimetres(depth_m, depth_m > 0)}
         files = {name: folder / f"{number}-{name}.png" for name in pixels}
         for name, path in files.items():
             with replacing_file(path) as temporary:

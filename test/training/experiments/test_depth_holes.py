@@ -8,11 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from support.python_path import python_path
-from support.rooms import write_rooms
+from support.rooms import fill_holes, write_rooms
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "training" / "experiments" / "depth_holes.py"
@@ -48,8 +47,7 @@ def test_holes_are_counted_where_and_as_large_as_they_are() -> None:
 
 def test_the_command_sets_a_sensor_beside_the_model(tmp_path: Path) -> None:
     holed, whole = write_rooms(tmp_path / "holed"), write_rooms(tmp_path / "whole")
-    for path in (whole / "depth").iterdir():
-        cv2.imwrite(str(path), cv2.medianBlur(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 5))
+    fill_holes(whole)
     command = [sys.executable, str(SCRIPT), str(holed / "val.json"), str(whole / "val.json"), "--strength", "0.5"]
     environment = {"PATH": "", "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from support.experiments import EXPERIMENTS, SETTINGS, run_experiment, write_miniature
-from support.rooms import write_rooms
+from support.rooms import fill_holes, write_rooms
 
 from m3l_core.datasets.folder import read_index, read_sample
 
@@ -52,8 +51,7 @@ def test_frames_of_other_sensors_are_the_same_each_time(
     tmp_path: Path, experiment: dict[str, Any], frames: str
 ) -> None:
     write_rooms(tmp_path / "data", train=1, validation=2)
-    for path in (tmp_path / "data" / "depth").iterdir():
-        cv2.imwrite(str(path), cv2.medianBlur(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 5))
+    fill_holes(tmp_path / "data")
     samples = read_index(tmp_path / "data" / "val.json")
     changed = experiment["damaged"](samples, frames, tmp_path / "first")
     again = experiment["damaged"](samples, frames, tmp_path / "second")
