@@ -23,6 +23,7 @@ from m3l_core.errors import DatasetError
 from m3l_core.json_files import read_json
 from m3l_core.labels import LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, HeightModality
+from m3l_core.pictures import MOST_PIXELS
 from m3l_core.published.layout import Frame, Picture, PublishedSet, read_color, read_surface, wrong_layout
 
 LABELS = LabelSet(
@@ -90,13 +91,20 @@ def _annotations(track: Path, split: str) -> dict[str, tuple[tuple[int, int], li
     try:
         content = read_json(path)
         outlines: dict[int, tuple[tuple[int, int], list[Any]]] = {
-            image["id"]: ((int(image["height"]), int(image["width"])), []) for image in content["images"]
+            image["id"]: (_size(image), []) for image in content["images"]
         }
         for annotation in content["annotations"]:
             outlines[annotation["image_id"]][1].append(annotation["segmentation"])
         return {image["file_name"]: outlines[image["id"]] for image in content["images"]}
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read as COCO annotations: {error!r}") from error
+
+
+def _size(image: Any) -> tuple[int, int]:
+    height, width = int(image["height"]), int(image["width"])
+    if min(height, width) < 1 or height * width > MOST_PIXELS:
+        raise ValueError(f"an image has {height} x {width} pixels, expected 1 to {MOST_PIXELS}")
+    return height, width
 
 
 def draw_label(size: tuple[int, int], segmentations: Sequence[Any]) -> NDArray[np.uint8]:

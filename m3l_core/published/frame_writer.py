@@ -72,11 +72,11 @@ def write_frame(frame: Frame, modalities: tuple[Modality, ...], output: Path, sh
     whole = entry(frame.name)
     if shape.tile is None and all((output / str(whole[name])).exists() for name in pictures):
         return [whole]
+    pixels = _one_size({name: _read(picture) for name, picture in pictures.items()}, kinds)
     if shape.tile is None and shape.max_side is None:
         for name, picture in pictures.items():
-            _place(picture, output / str(whole[name]))
+            _place(picture if isinstance(picture, Path) else pixels[name], output / str(whole[name]))
         return [whole]
-    pixels = _one_size({name: _read(picture) for name, picture in pictures.items()}, kinds)
     measures = not all("train" in split for split in frame.splits)
     entries = []
     for suffix, rows, columns in _tiles(next(iter(pixels.values())).shape[:2], shape):
@@ -100,11 +100,11 @@ def _read(picture: Picture) -> Pixels:
     return read_color(picture) if isinstance(picture, Path) else picture()
 
 
-def _place(picture: Picture, target: Path) -> None:
+def _place(picture: Path | Pixels, target: Path) -> None:
     if target.exists():
         return
     if not isinstance(picture, Path):
-        _save(target, picture())
+        _save(target, picture)
         return
     with replacing_file(target) as temporary:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ import yaml
 
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file, sole_user
-from m3l_core.modalities import Modality
+from m3l_core.modalities import DepthModality, HeightModality, Modality
 from m3l_core.parallel import in_processes
+from m3l_core.preprocessing import height_above_lowest, metric_depth
 from m3l_core.published.frame_writer import Entry, Shape, write_frame
 from m3l_core.published.layout import Frame, PublishedSet, wrong_layout
 from m3l_core.yaml_files import read_yaml
@@ -52,10 +53,10 @@ class Imported:
 
 
 def read_published(name: str, root: Path) -> PublishedSet:
-    """Look at the layout of a published set; reads no picture.
+    """Look at the layout of a published set, and at as few pictures as show that its depths or heights are some.
 
     Raises:
-        DatasetError: there is no such set, or ``root`` does not hold it.
+        DatasetError: there is no such set, ``root`` does not hold it, or no depth or height in it is valid.
         MissingPackageError: reading this set needs a package that is not installed.
     """
     if name not in IMPORTERS:
@@ -65,10 +66,29 @@ def read_published(name: str, root: Path) -> PublishedSet:
     for modality in published.modalities:
         if not any(modality.name in frame.images for frame in published.frames):
             raise wrong_layout(root, f"{modality.name} of {len(published.frames)} frames, but none of them has it")
+        if _measures_nothing(modality, published.frames):
+            raise DatasetError(f"{root}: expected {modality.name} of {name}, but no pixel of any frame is valid")
     names = {frame.name for frame in published.frames}
     if len(names) != len(published.frames):
         raise DatasetError(f"{root}: {len(published.frames)} frames have only {len(names)} names")
     return published
+
+
+def _measures_nothing(modality: Modality, frames: Sequence[Frame]) -> bool:
+    """Whether no frame has a valid depth or height, whereas a few without any are what sensors give."""
+    if not isinstance(modality, DepthModality | HeightModality):
+        return False
+    validity = metric_depth if isinstance(modality, DepthModality) else height_above_lowest
+    nothing = False
+    for frame in frames:
+        picture = frame.images.get(modality.name)
+        try:
+            if callable(picture) and validity(picture())[1].any():
+                return False
+        except DatasetError:  # told when the frame is written
+            continue
+        nothing = True
+    return nothing
 
 
 def write_folder(

@@ -16,7 +16,6 @@ import re
 from functools import cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,7 @@ from m3l_core.errors import DatasetError
 from m3l_core.json_files import read_json
 from m3l_core.labels import IGNORE, LabelSet, SemanticClass
 from m3l_core.modalities import ColorModality, DepthModality
-from m3l_core.published.layout import Frame, PublishedSet, read_pixels, read_uint16, to_millimetres, wrong_layout
+from m3l_core.published.layout import Frame, PublishedSet, read_color, read_uint16, to_millimetres, wrong_layout
 
 LABELS = LabelSet(
     classes=(
@@ -106,9 +105,9 @@ def read_semantic(path: Path, names: Path) -> NDArray[np.uint8]:
     """(H, W) uint8 class ids by the names in semantic_labels.json.
 
     Raises:
-        DatasetError: the file is no image, or a color stands for no name.
+        DatasetError: the file is no picture of 8 bits, or a color stands for no name.
     """
-    blue, green, red = np.moveaxis(read_pixels(path, cv2.IMREAD_COLOR).astype(np.uint32), -1, 0)
+    red, green, blue = np.moveaxis(read_color(path).astype(np.uint32), -1, 0)
     index = red << 16 | green << 8 | blue
     table = class_table(names)
     labelled = index != UNLABELLED

@@ -124,6 +124,23 @@ def test_another_layout_is_refused(root: Path, break_it: Any, reason: str | None
         read_published("dfc2023", root)
 
 
+@pytest.mark.parametrize("height", [0, -8, 10**9, float("inf"), float("nan"), None, [8]])
+def test_an_image_of_an_impossible_size_is_refused(root: Path, height: Any) -> None:
+    content = annotations(TRAINING)
+    content["images"][3]["height"] = height
+    (root / "track2/buildings_only_train.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"buildings_only_train\.json cannot be read as COCO annotations"):
+        read_published("dfc2023", root)
+
+
+def test_outlines_for_another_size_than_the_picture_s_are_told_with_their_frame(root: Path, tmp_path: Path) -> None:
+    content = annotations(TRAINING)
+    content["images"][3]["height"] = 5
+    (root / "track2/buildings_only_train.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"1 of 13 frames .*train/SV_Brasilia.*sizes differ: .*'label': \(5, 10\)"):
+        write_folder(read_published("dfc2023", root), tmp_path / "out", Shape())
+
+
 def test_a_broken_outline_is_told_with_its_frame(root: Path, tmp_path: Path) -> None:
     content = annotations(TRAINING)
     content["annotations"][0]["segmentation"] = [[1.0, 2.0, 3.0]]

@@ -83,6 +83,12 @@ def test_a_pretty_picture_is_refused(tmp_path: Path, root: Path) -> None:
         read_semantic(pretty, root / "assets" / "semantic_labels.json")
 
 
+def test_a_label_picture_of_16_bits_is_refused(tmp_path: Path, root: Path) -> None:
+    deep = write(tmp_path / "deep.png", np.full((2, 2, 3), 5 << 8, np.uint16))  # 8 bits of it are a beam's color
+    with pytest.raises(DatasetError, match="expected 8-bit pixels, found uint16"):
+        read_semantic(deep, root / "assets" / "semantic_labels.json")
+
+
 def test_depth_is_512ths_of_a_metre_and_ends_at_what_16_bits_of_millimetres_hold(tmp_path: Path) -> None:
     stored = np.array([[0, 1, 512, 5120, 65534, 65535]], np.uint16)
     assert read_depth(write(tmp_path / "depth.png", stored)).tolist() == [[0, 2, 1000, 10000, 65535, 0]]
@@ -110,6 +116,10 @@ def test_what_is_not_there_is_missing_or_unlabelled(root: Path) -> None:
             "found 1/, 4/, 5a/, 5b/, assets/",
         ),
         (lambda root: [path.unlink() for path in root.glob("area_*/data/depth/*")], "depth of 8 frames, but none"),
+        (
+            lambda root: [write(path, np.full((6, 8), 65535, np.uint16)) for path in root.glob("area_*/data/depth/*")],
+            "expected depth of stanford_indoor, but no pixel of any frame is valid",
+        ),
         (
             lambda root: (root / "area_1/data/rgb/view.png").write_bytes(b""),
             r"view\.png: expected a name such as camera",
