@@ -22,7 +22,7 @@ from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE, LabelSet
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.published.layout import Frame, Picture, PublishedSet, label_set, to_millimetres, wrong_layout
-from m3l_core.published.matlab import load_variable, read_hdf5
+from m3l_core.published.matlab import load_numbers, read_hdf5, stored_array
 
 FRAMES, SPLITS, CLASSES = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
 EXPECTED = f"{FRAMES}, {SPLITS} and {CLASSES} of NYU Depth v2"
@@ -69,13 +69,11 @@ def _read_layout(name: str, root: Path, labels: LabelSet, depths: str) -> Publis
         raise wrong_layout(root, EXPECTED)
     path = root / FRAMES
     scenes = read_hdf5(path, "its scenes", _scenes)
-    for variable in ("images", depths, "labels"):
-        if (count := read_hdf5(path, variable, partial(_count, variable=variable))) != len(scenes):
-            raise DatasetError(f"{path} has {count} {variable} and {len(scenes)} scenes: it is cut or damaged")
+    read_hdf5(path, "its frames", partial(_check_frames, depths=depths, scenes=len(scenes)))
     table = _class_table(root / CLASSES, labels)
     frames = []
     for split, variable in (("train", "trainNdxs"), ("test", "testNdxs")):
-        for number in map(int, load_variable(root / SPLITS, variable)):
+        for number in load_numbers(root / SPLITS, variable):
             if not 1 <= number <= len(scenes):
                 raise DatasetError(f"{root / SPLITS} names frame {number}, {FRAMES} has 1 to {len(scenes)}")
             place = number - 1
@@ -88,19 +86,30 @@ def _read_layout(name: str, root: Path, labels: LabelSet, depths: str) -> Publis
     return PublishedSet(name, labels, (ColorModality(), DepthModality(near_m=0.3, far_m=10.0)), tuple(frames))
 
 
-def _count(content: Any, variable: str) -> int:
-    return len(content[variable])
-
-
 def _scenes(content: Any) -> list[str]:
     """Cells hold references to the codes of their letters."""
-    references = np.ravel(content["scenes"])
-    return ["".join(map(chr, np.ravel(content[reference]))) for reference in references]
+    cells = stored_array(content, "scenes", "O", 2, "cells of (1, frames)")
+    letters = (stored_array(content, cell, "u2", 2, "cells with letters of 16 bits") for cell in np.ravel(cells))
+    return ["".join(map(chr, np.ravel(each))) for each in letters]
+
+
+def _check_frames(content: Any, depths: str, scenes: int) -> None:
+    """See that everything is there of as many frames as there are scenes, in one size."""
+    images = stored_array(content, "images", "u1", 4, "images of (frames, 3, W, H) uint8")
+    if images.shape[1] != 3:
+        raise ValueError(f"expected images of (frames, 3, W, H), found {images.shape}")
+    metres = stored_array(content, depths, "f", 3, f"{depths} of (frames, W, H) metres")
+    labels = stored_array(content, "labels", ("u", "i"), 3, "labels of (frames, W, H) whole numbers")
+    for variable, array in (("images", images), (depths, metres), ("labels", labels)):
+        if len(array) != scenes:
+            raise ValueError(f"it has {len(array)} {variable} and {scenes} scenes: it is cut or damaged")
+        if array.shape[-2:] != images.shape[-2:]:
+            raise ValueError(f"sizes differ: images are {images.shape}, {variable} {array.shape}")
 
 
 def _class_table(path: Path, labels: LabelSet) -> tuple[int, ...]:
     """From the ids of the label images, where 0 is unlabelled, to those of ``labels``."""
-    to_forty = [int(number) for number in load_variable(path, "mapClass")]
+    to_forty = load_numbers(path, "mapClass")
     if unknown := [number for number in to_forty if not 0 <= number <= len(FORTY)]:
         raise DatasetError(f"{path}: mapClass should have 1 to {len(FORTY)}, or 0 for none, found {unknown[0]}")
     ids = {name: number for number, name in enumerate(labels.names)}
@@ -116,8 +125,6 @@ def read_color(path: Path, place: int) -> NDArray[np.uint8]:
         DatasetError: the file is damaged.
     """
     stored = read_hdf5(path, f"images, frame {place + 1}", lambda content: np.asarray(content["images"][place]))
-    if stored.ndim != 3 or stored.shape[0] != 3 or stored.dtype != np.uint8:
-        raise DatasetError(f"{path}: expected images of (3, W, H) uint8, found {stored.shape} {stored.dtype}")
     return np.ascontiguousarray(stored.transpose(2, 1, 0))
 
 
@@ -134,8 +141,8 @@ def read_label(path: Path, place: int, table: tuple[int, ...]) -> NDArray[np.uin
         DatasetError: the file is damaged, or an id is not in the table.
     """
     stored = read_hdf5(path, f"labels, frame {place + 1}", lambda content: np.asarray(content["labels"][place])).T
-    if stored.max(initial=0) >= len(table):
+    if (beyond := stored[(stored < 0) | (stored >= len(table))]).size:
         raise DatasetError(
-            f"{path}: frame {place + 1} has the label {stored.max()}, {CLASSES} has classes of 1 to {len(table) - 1}"
+            f"{path}: frame {place + 1} has the label {beyond[0]}, {CLASSES} has classes of 1 to {len(table) - 1}"
         )
     return np.ascontiguousarray(np.array(table, np.uint8)[stored])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from m3l_core.errors import DatasetError
 from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.published.layout import Frame, PublishedSet, label_set, read_uint16, wrong_layout
-from m3l_core.published.matlab import load_variable, read_hdf5
+from m3l_core.published.matlab import load_variable, read_hdf5, stored_array
 
 NAMES = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),
@@ -50,13 +51,16 @@ def read_layout(root: Path) -> PublishedSet:
     """
     if not (root / "SUNRGBD").is_dir() or not all((root / file).is_file() for file in (PLACES, SEGMENTATION, SPLITS)):
         raise wrong_layout(root, EXPECTED)
-    places = [_inside(getattr(frame, "rgbpath", "")) for frame in load_variable(root / PLACES, "SUNRGBDMeta")]
-    split_of = {
-        _inside(folder): name
-        for name, key in (("train", "alltrain"), ("test", "alltest"))
-        for folder in load_variable(root / SPLITS, key)
-    }
-    labelled = _label_count(root / SEGMENTATION)
+    meta = load_variable(root / PLACES, "SUNRGBDMeta")
+    places = [_inside(getattr(frame, "rgbpath", None), root / PLACES) for frame in meta]
+    folders = {place.parent.parent for place in places}
+    split_of: dict[PurePosixPath, str] = {}
+    for split, variable in (("train", "alltrain"), ("test", "alltest")):
+        named = {_inside(folder, root / SPLITS) for folder in load_variable(root / SPLITS, variable)}
+        if named.isdisjoint(folders):
+            raise DatasetError(f"{root / SPLITS}: {variable} names none of the {len(places)} frames of {PLACES}")
+        split_of |= dict.fromkeys(named, split)
+    labelled = read_hdf5(root / SEGMENTATION, "SUNRGBD2Dseg.seglabel", lambda content: len(_label_cells(content)))
     if labelled != len(places):
         raise DatasetError(f"{root / SEGMENTATION} has labels of {labelled} frames, {PLACES} has {len(places)}")
     frames = tuple(
@@ -64,8 +68,6 @@ def read_layout(root: Path) -> PublishedSet:
         for number, place in enumerate(places)
         if place.parent.parent in split_of
     )
-    if not frames:
-        raise DatasetError(f"{root / SPLITS} names none of the {len(places)} frames of {PLACES}")
     absent = [frame.name for frame in frames if len(frame.images) < 2 or not Path(str(frame.images["color"])).is_file()]
     if absent:
         raise wrong_layout(
@@ -89,13 +91,18 @@ def _frame(root: Path, place: PurePosixPath, number: int, split: str) -> Frame:
     )
 
 
-def _inside(path: str) -> PurePosixPath:
+def _inside(path: Any, file: Path) -> PurePosixPath:
     """Where a path of the authors' machine, such as /n/fs/sun3d/data/SUNRGBD/kv1/x, lies in our SUNRGBD folder."""
-    return PurePosixPath(path.partition("SUNRGBD/")[2])
+    place = PurePosixPath(path.partition("SUNRGBD/")[2] if isinstance(path, str) else "")
+    if not place.parts or place.is_absolute() or ".." in place.parts:
+        found = f"{type(path).__name__} {str(path)[:200]!r}"
+        raise DatasetError(f"{file}: expected paths such as /n/fs/sun3d/data/SUNRGBD/kv1/x, found {found}")
+    return place
 
 
-def _label_count(path: Path) -> int:
-    return read_hdf5(path, "SUNRGBD2Dseg.seglabel", lambda content: int(content["SUNRGBD2Dseg"]["seglabel"].shape[0]))
+def _label_cells(content: Any) -> Any:
+    """References to the labels of the frames."""
+    return stored_array(content, "SUNRGBD2Dseg/seglabel", "O", 2, "cells of (frames, 1)")
 
 
 def read_depth(path: Path) -> NDArray[np.uint16]:
@@ -114,12 +121,15 @@ def read_label(path: Path, number: int) -> NDArray[np.uint8]:
     Raises:
         DatasetError: the file is damaged, or a value stands for no class.
     """
-    stored = read_hdf5(
-        path,
-        f"frame {number}",
-        lambda content: np.array(content[content["SUNRGBD2Dseg"]["seglabel"][number, 0]]),
-    )
-    if stored.max(initial=0) > len(LABELS):
-        raise DatasetError(f"{path}: frame {number}: expected labels 0 to {len(LABELS)}, found {stored.max()}")
-    label: NDArray[np.uint8] = np.where(stored == 0, IGNORE, stored.astype(np.int64) - 1).astype(np.uint8)
+    stored = read_hdf5(path, f"frame {number}", partial(_stored_label, number=number))
+    with np.errstate(invalid="ignore"):  # NaN is no id, and is told as what it is
+        ids = stored.astype(np.int64)
+    if (others := stored[(ids != stored) | (ids < 0) | (ids > len(LABELS))]).size:
+        raise DatasetError(f"{path}: frame {number}: expected labels 0 to {len(LABELS)}, found {others[0]}")
+    label: NDArray[np.uint8] = np.where(ids == 0, IGNORE, ids - 1).astype(np.uint8)
     return np.ascontiguousarray(label.T)  # MATLAB stores columns first
+
+
+def _stored_label(content: Any, number: int) -> NDArray[Any]:
+    reference = _label_cells(content)[number, 0]
+    return np.asarray(stored_array(content, reference, ("u", "i", "f"), 2, "labels of (W, H) numbers"))

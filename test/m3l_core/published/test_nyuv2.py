@@ -71,6 +71,33 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+def stored(root: Path, name: str) -> np.ndarray[Any, Any]:
+    with h5py.File(root / FRAMES) as content:
+        return np.asarray(content[name])
+
+
+def replaced(root: Path, name: str, value: Any) -> None:
+    """Another array or text in the place of one of the frames' file; None: a group."""
+    with h5py.File(root / FRAMES, "r+") as content:
+        del content[name]
+        if value is None:
+            content.create_group(name)
+        else:
+            content[name] = value
+
+
+def with_variable(path: Path, name: str, value: Any) -> None:
+    """A file of an older version with another value of one variable."""
+    whole = {"trainNdxs": np.array([TRAIN]).T, "testNdxs": np.array([TEST]).T, "mapClass": TO_FORTY}
+    scipy_io.savemat(path, whole | {name: value})
+
+
+def cells(*values: Any) -> np.ndarray[Any, Any]:
+    found = np.empty((1, len(values)), object)
+    found[0] = values
+    return found
+
+
 def entries(output: Path, split: str) -> list[dict[str, str]]:
     found: list[dict[str, str]] = json.loads((output / f"{split}.json").read_text())
     return found
@@ -133,8 +160,85 @@ def test_another_layout_is_refused(root: Path, break_it: Callable[[Path], object
         read_published("nyuv2", root)
 
 
-def test_a_label_beyond_the_names_is_told_with_its_frame(root: Path, tmp_path: Path) -> None:
-    with h5py.File(root / FRAMES, "r+") as content:
-        content["labels"][1, 0, 0] = 900
-    with pytest.raises(DatasetError, match=r"1 of 5 frames.*frame 2 has the label 900, .* has classes of 1 to 894"):
+IMAGES, METRES, IDS = (
+    r"images of \(frames, 3, W, H\) uint8",
+    r"depths of \(frames, W, H\) metres",
+    "labels of .* numbers",
+)
+NO_NUMBERS = "to be a row or a column of whole numbers, found"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("images", None, f"expected {IMAGES}, found <HDF5 group"),
+        ("images", np.zeros((5, 3, 8, 6)), rf"expected {IMAGES}, found \(5, 3, 8, 6\) float64"),
+        ("images", np.zeros((5, 4, 8, 6), np.uint8), r"found \(5, 4, 8, 6\)"),
+        ("images", np.zeros((5, 3, 0, 0), np.uint8), rf"expected {IMAGES}, found \(5, 3, 0, 0\)"),
+        ("scenes", np.ones((1, 5)), r"its scenes: expected cells of \(1, frames\), found \(1, 5\) float64"),
+        ("scenes", "kitchen", r"its scenes: expected cells of \(1, frames\), found \(\) object"),
+        ("#refs#/1", np.ones((12, 1)), r"its scenes: expected cells with letters of 16 bits, found \(12, 1\) float64"),
+        ("#refs#/1", np.full((12, 1), 1 << 40), "letters of 16 bits, found .* int64"),
+        ("#refs#/1", None, "letters of 16 bits, found <HDF5 group"),
+        ("depths", "metres", rf"expected {METRES}, found \(\) object"),
+        ("depths", np.ones(5, np.float32), rf"expected {METRES}, found \(5,\) float32"),
+        ("depths", np.ones((5, 8, 6), np.uint16), rf"expected {METRES}, found \(5, 8, 6\) uint16"),
+        ("depths", np.ones((5, 7, 6)), r"sizes differ: images are \(5, 3, 8, 6\), depths \(5, 7, 6\)"),
+        ("labels", np.ones((5, 8, 6)), rf"expected {IDS}, found \(5, 8, 6\) float64"),
+        ("labels", np.uint16(3), rf"expected {IDS}, found \(\) uint16"),
+        ("labels", np.ones(5, np.uint16), rf"expected {IDS}, found \(5,\) uint16"),
+        ("labels", np.ones((5, 8, 5), np.uint16), r"sizes differ: .*, labels \(5, 8, 5\)"),
+        ("labels", np.ones((4, 8, 6), np.uint16), "has 4 labels and 5 scenes: it is cut or damaged"),
+        ("depths", np.full((5, 8, 6), np.nan), "expected depth of nyuv2, but no pixel of any frame is valid"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(root: Path, name: str, value: Any, reason: str) -> None:
+    replaced(root, name, value)
+    with pytest.raises(DatasetError, match=reason):
+        read_published("nyuv2", root)
+
+
+@pytest.mark.parametrize(("file", "variable"), [(SPLITS, "trainNdxs"), (SPLITS, "testNdxs"), (CLASSES, "mapClass")])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"a": 1.0}, r"\(1,\) object"),
+        ("text", r"\(1,\) <U4"),
+        (cells(1.0, 2.0), r"\(2,\) object"),
+        (cells("wall"), r"\(1,\) <U4"),
+        ([[1.0, 2.0], [3.0, 4.0]], r"\(2, 2\) float64"),
+        ([], r"\(0,\) float64"),
+        ([1.0, np.nan], "nan"),
+        ([1.0, np.inf], "inf"),
+        ([1.0, 1.5], "1.5"),
+        ([1j, 2.0], r"\(2,\) complex128"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused(root: Path, file: str, variable: str, value: Any, found: str) -> None:
+    with_variable(root / file, variable, value)
+    with pytest.raises(DatasetError, match=rf"expected {variable} {NO_NUMBERS} {found}"):
+        read_published("nyuv2", root)
+
+
+def test_whole_numbers_may_be_stored_as_floats(root: Path) -> None:
+    with_variable(root / SPLITS, "testNdxs", [[3.0]])
+    with_variable(root / CLASSES, "mapClass", TO_FORTY.astype(np.float64))
+    assert [frame.name for frame in read_published("nyuv2", root).frames] == ["0001", "0002", "0004", "0003"]
+
+
+def test_some_frames_may_be_without_a_valid_depth(root: Path, tmp_path: Path) -> None:
+    depths = stored(root, "depths")
+    depths[:4] = np.nan
+    replaced(root, "depths", depths)
+    write_folder(read_published("nyuv2", root), tmp_path / "out", Shape())
+    assert [bool(read(path).any()) for path in sorted((tmp_path / "out/depth").iterdir())] == [*[False] * 4, True]
+
+
+@pytest.mark.parametrize("value", [900, -3])
+def test_a_label_beyond_the_names_is_told_with_its_frame(root: Path, tmp_path: Path, value: int) -> None:
+    labels = stored(root, "labels").astype(np.int16)
+    labels[1, 0, 0] = value
+    replaced(root, "labels", labels)
+    reason = rf"1 of 5 frames.*frame 2 has the label {value}, .* has classes of 1 to 894"
+    with pytest.raises(DatasetError, match=reason):
         write_folder(read_published("nyuv2", root), tmp_path / "out", Shape())

@@ -115,12 +115,44 @@ def test_a_frame_in_neither_split_is_left_out(root: Path) -> None:
     assert [(frame.name, frame.splits) for frame in frames] == [(FOLDERS[0], ("train",)), (FOLDERS[3], ("test",))]
 
 
-def test_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
-    write_labels(tmp_path / "labels.mat", 1)
-    with h5py.File(tmp_path / "labels.mat", "r+") as content:
-        content["#refs#/0"][0, 0] = 38
-    with pytest.raises(DatasetError, match="frame 0: expected labels 0 to 37, found 38"):
-        read_label(tmp_path / "labels.mat", 0)
+def with_label(path: Path, stored: Any) -> Path:
+    """The labels of one frame, stored as something else."""
+    write_labels(path, 1)
+    with h5py.File(path, "r+") as content:
+        del content["#refs#/0"]
+        content["#refs#/0"] = stored
+        content["SUNRGBD2Dseg/seglabel"][0, 0] = content["#refs#/0"].ref
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (np.full((7, 5), 38, np.uint8), "frame 0: expected labels 0 to 37, found 38"),
+        (np.full((7, 5), -1, np.int16), "frame 0: expected labels 0 to 37, found -1"),
+        (np.full((7, 5), 1.5), "frame 0: expected labels 0 to 37, found 1.5"),
+        (np.full((7, 5), np.nan), "frame 0: expected labels 0 to 37, found nan"),
+        (np.ones(5, np.uint8), r"for frame 0: expected labels of \(W, H\) numbers, found \(5,\) uint8"),
+        ("text", r"for frame 0: expected labels of \(W, H\) numbers, found \(\) object"),
+    ],
+)
+def test_a_label_that_is_no_class_is_refused(tmp_path: Path, stored: Any, reason: str) -> None:
+    with pytest.raises(DatasetError, match=reason):
+        read_label(with_label(tmp_path / "labels.mat", stored), 0)
+
+
+def test_labels_may_be_stored_as_floats(tmp_path: Path) -> None:
+    read = read_label(with_label(tmp_path / "labels.mat", label(0).T.astype(np.float64)), 0)
+    np.testing.assert_array_equal(read, np.where(label(0) == 0, 255, label(0) - 1))
+
+
+def write_label_cells(path: Path, cells: Any) -> None:
+    with h5py.File(path, "w") as content:
+        content["SUNRGBD2Dseg/seglabel"] = cells
+
+
+def write_splits(path: Path, train: Any, test: Any) -> None:
+    scipy_io.savemat(path, {"alltrain": train, "alltest": test})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +170,24 @@ def test_a_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
         (lambda root: (root / SEGMENTATION).write_bytes(b"nor this"), r"cannot be read for SUNRGBD2Dseg\.seglabel"),
         (lambda root: write_labels(root / SEGMENTATION, 3), "has labels of 3 frames, .* has 4"),
         (
-            lambda root: scipy_io.savemat(root / SPLITS, {"alltrain": cells(("a",)), "alltest": cells(("b",))}),
+            lambda root: write_label_cells(root / SEGMENTATION, np.ones((4, 1))),
+            r"seglabel: expected cells of \(frames, 1\), found \(4, 1\) float64",
+        ),
+        (
+            lambda root: write_splits(root / SPLITS, 5, cells(FOLDERS)),
+            r"allsplit\.mat: expected paths .* found int64 '5'",
+        ),
+        (lambda root: write_splits(root / SPLITS, cells(FOLDERS), "here"), "expected paths .* found str_ 'here'"),
+        (lambda root: write_splits(root / SPLITS, cells(("../a",)), cells(FOLDERS)), r"expected paths .*\.\./a'"),
+        (lambda root: write_splits(root / SPLITS, cells(("/etc/a",)), cells(FOLDERS)), "expected paths .*//etc/a'"),
+        (lambda root: write_splits(root / SPLITS, [], cells(FOLDERS)), "alltrain names none of the 4 frames"),
+        (lambda root: write_splits(root / SPLITS, cells(FOLDERS), cells(("b",))), "alltest names none of the 4 frames"),
+        (
+            lambda root: scipy_io.savemat(root / PLACES, {"SUNRGBDMeta": np.ones((1, 4))}),
+            r"SUNRGBDMeta\.mat: expected paths such as .*, found NoneType 'None'",
+        ),
+        (
+            lambda root: write_splits(root / SPLITS, cells(("a",)), cells(("b",))),
             "names none of the 4 frames",
         ),
         (lambda root: scipy_io.savemat(root / SPLITS, {"other": 1}), "cannot be read for its variable alltrain"),
