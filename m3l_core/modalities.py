@@ -70,7 +70,7 @@ class DepthModality(BaseModel):
     kind: Literal["depth"] = "depth"
     name: Name = "depth"
     normalization: Literal["metric", "geometry", "min_max"] = "metric"
-    near_m: Annotated[float, Field(gt=0)] = 0.3
+    near_m: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.3
     far_m: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     horizontal_fov_deg: Annotated[float, Field(gt=0, lt=170)] = 62.0
     """Of the whole image, for ``geometry``: about what a Kinect, a RealSense or an OAK has in color."""

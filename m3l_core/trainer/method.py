@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from m3l_core.trainer.disturbances import StrongView
 
@@ -15,10 +15,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-class Strict(BaseModel):
-    """Settings that cannot change, where an unknown key is an error."""
+def _rises(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"expected a range, the lower limit first, got {list(limits)}")
+    return limits
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+Range = AfterValidator(_rises)
+"""Of a pair of numbers."""
+
+
+class Strict(BaseModel):
+    """Settings that cannot change, where an unknown key and an infinite number are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModalityDropout(Strict):
@@ -34,7 +44,7 @@ class ModalityDropout(Strict):
     """Labelled samples lose modalities as well; else only the pseudo labels teach how to do without."""
     partial: Share = 0.0
     """Share of the lost modalities that lose only some of their tokens, as a sensor does that fails in part."""
-    partial_ratio: tuple[Share, Share] = (0.25, 1.0)
+    partial_ratio: Annotated[tuple[Share, Share], Range] = (0.25, 1.0)
     """How much of its tokens such a modality loses."""
 
 

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from m3l_core.trainer.method import Method, Share, Strict
+from m3l_core.trainer.method import Method, Range, Share, Strict
 
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 _CropSide = Annotated[int, Field(ge=32)]
+_Factor = Annotated[float, Field(gt=0)]
 
 
 class DataSet(Strict):
@@ -47,7 +48,7 @@ class Phase(Strict):
     """Labelled frames of an iteration; where pseudo labels are used, as many unlabelled frames come along."""
     crop: tuple[_CropSide, _CropSide]
     """(H, W) of what the network sees."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    scale: Annotated[tuple[_Factor, _Factor], Range]
     """Images are scaled by a factor drawn from this range, then cropped or padded; at 1 they have the height of the
     network's input, as they have on the robot, whatever their size on disk."""
 
