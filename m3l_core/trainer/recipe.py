@@ -146,17 +146,22 @@ class Recipe(Strict):
             if not any(getattr(each, kind) for each in self.data_sets):
                 raise ValueError(f"data: no set has a list of {kind} frames")
         titles = [each.title for each in self.data_sets]
-        if (len(titles) > 1 and not all(titles)) or len(set(titles)) != len(titles):
+        if len(titles) > 1 and not all(titles):
+            raise ValueError(
+                f"data.{titles.index('')} has neither name nor root: several sets need names, or roots, that differ"
+            )
+        if len(set(titles)) != len(titles):
             raise ValueError(f"data: several sets need names, or roots, that differ, got {titles}")
         total = sum(each.share for each in self.data_sets)
-        for each in self.data_sets:
+        for number, each in enumerate(self.data_sets):
+            place = f"data.{number}" if isinstance(self.data, tuple) else "data"
             if each.share < LEAST_SHARE * total:
-                raise ValueError(f"data: the share of {each.title} is below {LEAST_SHARE:g} of all")
+                raise ValueError(f"{place}.share: the share of {each.title} is below {LEAST_SHARE:g} of all")
             if each.class_map is not None:
                 try:
                     ClassMap.of(each.class_map, self.labels.names)
                 except DatasetError as error:
-                    raise ValueError(f"data: {each.title}: {error}") from None
+                    raise ValueError(f"{place}.class_map: {error}") from None
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from m3l_core.trainer.method import Method
 from m3l_core.trainer.recipe import load_recipe
 
 LISTS = {"labelled": "train.json", "validation": "val.json"}
+A, ROOF = LISTS | {"root": "a"}, {"class_map": {"x": "roof"}}
 FOLDER = Path(__file__).parents[3] / "training" / "recipes"
 WHOLE, METHOD_FILES = (
     [p for p in sorted(folder.glob("*.yaml")) if "\nname:" in p.read_text()] for folder in (FOLDER, FOLDER / "methods")
@@ -65,11 +66,14 @@ def part(path: Path, text: str) -> Path:
     [
         ([{"root": "a", "labelled": "t.json"}], "no set has a list of validation frames"),
         ({"validation": "v.json"}, "no set has a list of labelled frames"),
-        ([LISTS, LISTS], "several sets need names, or roots, that differ"),
-        ([LISTS | {"root": "a"}, LISTS], "several sets need names, or roots, that differ"),
-        ([LISTS | {"root": "a", "share": 1}, LISTS | {"root": "b", "share": 0.01}], "the share of b is below 0.01"),
-        ([LISTS | {"root": "a", "share": 0}], "greater than 0"),
-        ([LISTS | {"class_map": {"x": "roof"}}], "names roof; the classes are floor, wall, chair"),
+        ([LISTS, LISTS], r"data\.0 has neither name nor root: several sets need names, or roots, that differ"),
+        ([A, LISTS], r"data\.1 has neither name nor root: several sets need names, or roots, that differ"),
+        ([A, A], r"data: several sets need names, or roots, that differ, got \['a', 'a'\]"),
+        ([A, LISTS | {"root": "b", "share": 0.01}], r"data\.1\.share: the share of b is below 0.01"),
+        ([A | {"share": 0}], "greater than 0"),
+        (LISTS | ROOF, r"data\.class_map: the class map names roof; the classes are floor, wall, chair"),
+        ([LISTS | ROOF], r"data\.0\.class_map: the class map names roof; the classes are floor, wall, chair"),
+        ([A, LISTS | ROOF | {"root": "b"}], r"data\.1\.class_map: the class map names roof"),
     ],
 )
 def test_data_sets_that_do_not_fit_are_refused(data: Any, reason: str) -> None:
