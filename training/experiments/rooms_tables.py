@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 
 from m3l_core.command_line import run
+from m3l_core.errors import M3LError
 from m3l_core.files import replacing_file
 from m3l_core.metrics import mm_robust
 from m3l_core.reporting.charts import Line, line_chart
@@ -50,8 +52,14 @@ def ablation_table(results: Iterable[Result]) -> str:
 
 
 def curves(results: Iterable[Result]) -> str:
-    """MM-Robust on the validation rooms over the iterations, at the smallest label fraction, mean of the seeds."""
+    """MM-Robust on the validation rooms over the iterations, at the smallest label fraction, mean of the seeds.
+
+    Raises:
+        M3LError: no run of the comparison is among the results.
+    """
     chosen = [result for result in results if not result["run"]["change"]]
+    if not chosen:
+        raise M3LError("there is no result of the comparison: expected those that training/experiments/rooms.py leaves")
     fraction = min(result["run"]["fraction"] for result in chosen)
     lines = []
     for method, name in METHODS.items():
@@ -77,14 +85,20 @@ def curves(results: Iterable[Result]) -> str:
 
 
 def main() -> None:
-    results = read_results(RESULTS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder that rooms.py wrote")
+    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown page with the tables' places")
+    parser.add_argument("--curves", type=Path, default=CURVES, help="picture to write")
+    arguments = parser.parse_args()
+    results = read_results(arguments.results)
     tables = {
         "comparison": comparison_table(results, METHODS, "change"),
         "ablation": ablation_table(results),
     }
-    fill_blocks(PAGE, tables)
-    with replacing_file(CURVES) as temporary:
-        temporary.write_text(curves(results), encoding="utf-8")
+    picture = curves(results)
+    fill_blocks(arguments.page, tables)
+    with replacing_file(arguments.curves) as temporary:
+        temporary.write_text(picture, encoding="utf-8")
     print(*tables.values(), sep="\n\n")
 
 
