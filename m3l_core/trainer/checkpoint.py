@@ -14,7 +14,7 @@ from m3l_core.errors import CheckpointError, RecipeError
 from m3l_core.files import replacing_file
 from m3l_core.model.network import LinearFusionSegFormer
 from m3l_core.model.start_weights import RANDOM
-from m3l_core.model.tensor_files import check_not_packed
+from m3l_core.model.tensor_files import check_not_packed, load_saved
 from m3l_core.trainer.data import TrainingData
 from m3l_core.trainer.recipe import Recipe
 
@@ -65,7 +65,7 @@ def load_checkpoint(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():  # torch reads over wrong bytes
                 raise ValueError(f"{damaged} in it is damaged")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = load_saved(path)
         former = dict(state["made_with"])
     except Exception as error:  # there is no end to what a file that is none makes its readers raise
         raise CheckpointError(

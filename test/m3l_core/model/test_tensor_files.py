@@ -32,6 +32,23 @@ def test_tensors_come_back(tmp_path: Path) -> None:
     assert read_tensors(tmp_path / "a.pt")["a"].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"# A page\n\nof text, and no weights", b"", b"PK\x03\x04 and no more", pickle.dumps({"a": 1}, protocol=4)],
+)
+def test_what_is_no_checkpoint_is_told_in_a_line_of_ours(
+    tmp_path: Path, content: bytes, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(BundleError) as refused:
+        read_tensors(tmp_path / "a.pt")
+    text = str(refused.value)
+    assert f"its {len(content)} bytes, which begin with {content[:16]!r}" in text
+    assert "expected a .safetensors file, or tensors by name and nothing else" in text
+    assert "\n" not in text and "weights_only" not in text and "issue" not in text
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("content", [{1: torch.ones(1)}, {"a": [1]}, [torch.ones(1)]])
 def test_what_is_no_dict_of_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.pt")
@@ -43,8 +60,9 @@ def test_nothing_is_run(tmp_path: Path) -> None:
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Payload(tmp_path / "made")))
     torch.save({"a": Payload(tmp_path / "made")}, tmp_path / "zip.pt")
     for name in ("plain.pt", "zip.pt"):
-        with pytest.raises(BundleError, match="cannot be read as a checkpoint of tensors"):
+        with pytest.raises(BundleError, match="cannot be read as a checkpoint of tensors") as refused:
             read_tensors(tmp_path / name)
+        assert "weights_only" not in str(refused.value)
     assert not (tmp_path / "made").exists()
 
 
