@@ -10,6 +10,7 @@ Legend: H x W pixels, h x w cells; camera axes: x right, y down, z forward (REP 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -30,6 +31,24 @@ _LOWEST_SHARE = 0.01
 """Share of the pixels that may lie below the floor: noise."""
 
 
+def fov_deg(focal_px: float, width: int) -> float:
+    """How wide a pinhole camera sees from side to side, in degrees, by its focal length and the width of its images."""
+    return 2 * math.degrees(math.atan(width / (2 * focal_px)))
+
+
+class Focal(NamedTuple):
+    """The focal length of a pinhole camera, in what does not change when its image is resized."""
+
+    in_widths: float
+    in_heights: float
+
+    @classmethod
+    def of_view(cls, horizontal_fov_deg: float, size: Sequence[int]) -> Focal:
+        """Of a camera whose images are (H, W) square pixels, and so wide, degrees in (0, 180)."""
+        in_widths = 0.5 / math.tan(math.radians(horizontal_fov_deg) / 2)
+        return cls(in_widths, in_widths * size[1] / size[0])
+
+
 class SurfaceGeometry(NamedTuple):
     """Of the surfaces that a depth image shows."""
 
@@ -39,17 +58,16 @@ class SurfaceGeometry(NamedTuple):
     """(H, W) in [-1, 1]: cosine of the angle between normal and up; floors 1, walls 0, ceilings -1; 0 if invalid."""
 
 
-def surface_geometry(depth_m: _Image, valid: NDArray[np.bool_], horizontal_fov_deg: float) -> SurfaceGeometry:
+def surface_geometry(depth_m: _Image, valid: NDArray[np.bool_], focal: Focal) -> SurfaceGeometry:
     """Heights and slopes, measured along the direction of gravity that the surfaces themselves suggest.
 
     Args:
         depth_m: (H, W) along the optical axis in metres; anything finite where invalid.
         valid: (H, W).
-        horizontal_fov_deg: of the whole image; the optical axis is taken to pass through its middle.
+        focal: of the camera; the optical axis is taken to pass through the middle of the image.
     """
     height, width = depth_m.shape
-    focal = 0.5 * width / math.tan(math.radians(horizontal_fov_deg) / 2)
-    x, y = _rays(width, focal), _rays(height, focal)
+    x, y = _rays(width, focal.in_widths), _rays(height, focal.in_heights)
     grid = max(1, width // _CELL), max(1, height // _CELL)
 
     def in_cells(values: _Image) -> _Image:
@@ -59,7 +77,7 @@ def surface_geometry(depth_m: _Image, valid: NDArray[np.bool_], horizontal_fov_d
     weight = valid.astype(np.float32)
     buffer = np.maximum(depth_m, np.float32(1e-3))
     inverse = np.divide(weight, buffer, out=buffer)
-    columns, rows = (_rays(cells, focal * cells / side) for cells, side in zip(grid, (width, height), strict=True))
+    columns, rows = map(_rays, grid, focal)
     normals = _normals(in_cells(inverse), in_cells(weight), columns, rows[:, None])
     up = _direction_up(normals[:, ::_STRIDE, ::_STRIDE].reshape(3, -1))
     elevation = np.add(up[0] * x, (up[1] * y + up[2])[:, None], out=buffer)
@@ -74,7 +92,7 @@ def surface_geometry(depth_m: _Image, valid: NDArray[np.bool_], horizontal_fov_d
 
 def _rays(pixels: int, focal: float) -> _Image:
     """(pixels,) tangents of the angles from the optical axis to the middles of a row of pixels."""
-    return ((np.arange(pixels) - (pixels - 1) / 2) / focal).astype(np.float32)
+    return ((np.arange(pixels) - (pixels - 1) / 2) / (focal * pixels)).astype(np.float32)
 
 
 def _normals(inverse: _Image, weight: _Image, x: _Image, y: _Image) -> _Image:

@@ -73,7 +73,7 @@ class DepthModality(BaseModel):
     near_m: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.3
     far_m: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     horizontal_fov_deg: Annotated[float, Field(gt=0, lt=170)] = 62.0
-    """Of the whole image, for ``geometry``: about what a Kinect, a RealSense or an OAK has in color."""
+    """Of the whole image, for ``geometry``, where the camera's own is not known: about what a Kinect has."""
 
     @model_validator(mode="after")
     def _near_before_far(self) -> DepthModality:

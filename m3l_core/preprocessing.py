@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from m3l_core.depth_geometry import surface_geometry
+from m3l_core.depth_geometry import Focal, surface_geometry
 from m3l_core.frames import FrameSet, ModelInput
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality, Modality
 
@@ -40,13 +40,32 @@ def resize(modality: Modality, data: NDArray[Any], size: tuple[int, int]) -> NDA
     return cv2.resize(data, size[::-1], interpolation=interpolation)
 
 
-def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def focal_of(modality: Modality, size: tuple[int, int], horizontal_fov_deg: float | None = None) -> Focal | None:
+    """The focal length of the camera of a modality, where it counts.
+
+    Args:
+        modality: its own field of view stands in where none is known.
+        size: (H, W) of the images as the sensor delivers them, of square pixels.
+        horizontal_fov_deg: of the camera that the images are registered to, if it is known.
+    """
+    if not isinstance(modality, DepthModality):
+        return None
+    return Focal.of_view(modality.horizontal_fov_deg if horizontal_fov_deg is None else horizontal_fov_deg, size)
+
+
+def normalize(
+    modality: Modality,
+    data: NDArray[Any],
+    out: NDArray[np.float32] | None = None,
+    focal: Focal | None = None,
+) -> NDArray[np.float32]:
     """Scale an image to network input.
 
     Args:
         data: color (H, W, 3) uint8 RGB, depth or height (H, W) uint16 [mm] or float32 [m], or intensity (H, W) uint8 or
             uint16.
         out: where to write, (3, H, W) float32; fresh memory if None.
+        focal: of the camera; None: as ``focal_of`` has it for images of this size.
 
     Returns:
         (3, H, W) float32, finite whatever the input.
@@ -61,7 +80,7 @@ def normalize(modality: Modality, data: NDArray[Any], out: NDArray[np.float32] |
     elif modality.normalization == "min_max":
         _normalize_min_max(data, channels)
     elif modality.normalization == "geometry":
-        _normalize_geometry(modality, data, channels)
+        _normalize_geometry(modality, data, focal or Focal.of_view(modality.horizontal_fov_deg, data.shape), channels)
     else:
         _normalize_metric(modality, data, channels)
     return channels
@@ -99,12 +118,17 @@ def scaled_intensity(modality: IntensityModality, data: NDArray[Any]) -> NDArray
 
 
 def prepare(
-    frames: FrameSet, modalities: Sequence[Modality], size: tuple[int, int], out: NDArray[np.float32] | None = None
+    frames: FrameSet,
+    modalities: Sequence[Modality],
+    size: tuple[int, int],
+    out: NDArray[np.float32] | None = None,
+    horizontal_fov_deg: float | None = None,
 ) -> ModelInput:
     """A frame set -> network input of ``size`` (H, W), with zeros where a modality is missing.
 
     Args:
         out: where to write the images, (1, M, 3, H, W) float32; fresh memory if None.
+        horizontal_fov_deg: of the camera that the images are registered to; None: what the modality has.
     """
     images = np.empty((1, len(modalities), 3, *size), np.float32) if out is None else out
     present = np.zeros((1, len(modalities)), np.bool_)
@@ -113,7 +137,8 @@ def prepare(
         if frame is None:
             images[0, index] = 0.0
         else:
-            normalize(modality, resize(modality, frame.data, size), out=images[0, index])
+            focal = focal_of(modality, frame.data.shape[:2], horizontal_fov_deg)
+            normalize(modality, resize(modality, frame.data, size), images[0, index], focal)
             present[0, index] = True
     return ModelInput(images, present)
 
@@ -144,9 +169,9 @@ def _normalize_metric(modality: DepthModality, data: NDArray[Any], out: NDArray[
     inverse *= validity
 
 
-def _normalize_geometry(modality: DepthModality, data: NDArray[Any], out: NDArray[np.float32]) -> None:
+def _normalize_geometry(modality: DepthModality, data: NDArray[Any], focal: Focal, out: NDArray[np.float32]) -> None:
     depth_m, valid = metric_depth(data)
-    geometry = surface_geometry(depth_m, valid, modality.horizontal_fov_deg)
+    geometry = surface_geometry(depth_m, valid, focal)
     logarithm, height, upness = out
     np.clip(depth_m, modality.near_m, modality.far_m, out=depth_m)
     np.log(depth_m, out=logarithm)

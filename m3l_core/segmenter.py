@@ -20,10 +20,14 @@ class Segmenter:
         description: of the bundle.
         engine: runs it.
         min_confidence: in [0, 1]; labels of less are 255, so that a costmap can leave them out. May change at any time.
+
+    Attributes:
+        horizontal_fov_deg: of the camera that the images are registered to, if it is known; degrees in (0, 180).
     """
 
     def __init__(self, description: BundleDescription, engine: Engine, min_confidence: float = 0.0) -> None:
         self.min_confidence = min_confidence
+        self.horizontal_fov_deg: float | None = None
         self.description = description
         self.engine = engine
         # Used again for every frame: fresh memory for large images costs more than filling them.
@@ -41,7 +45,8 @@ class Segmenter:
             EngineError: the engine cannot run the input, or nothing in the set is a modality of the bundle.
         """
         frames = without_misfits(frames)
-        model_input = prepare(frames, self.description.modalities, self.description.input_size, self._images)
+        modalities, input_size = self.description.modalities, self.description.input_size
+        model_input = prepare(frames, modalities, input_size, self._images, self.horizontal_fov_deg)
         if not model_input.present.any():
             wanted = ", ".join(self.description.modality_names)
             raise EngineError(f"the bundle takes {wanted}; the frame set has only {', '.join(frames.frames)}")

@@ -16,11 +16,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.registration.camera_model import image_size
+from m3l_core.registration.camera_model import horizontal_fov_deg, image_size
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
 from m3l_core.streaming.modality_report import ModalityReport, ModalityState
-from m3l_core.streaming.registration import registration_doubts, without_misfits
+from m3l_core.streaming.registration import is_same_aspect, registration_doubts, without_misfits
 from m3l_core.streaming.synchronizer import FrameSynchronizer
 from m3l_ros.camera_info import fitted
 from m3l_ros.diagnostics import LatencyMeter, LoadMeter, modality_status
@@ -198,6 +198,7 @@ class LabellingSession:
         images = frames.reference_frame.data.shape[:2]
         size = outputs.size(images, self._segmenter.description.input_size)
         self._segmenter.min_confidence = outputs.min_confidence
+        self._segmenter.horizontal_fov_deg = self._field_of_view_deg(images)
         segmentation = self._segmenter.segment(frames, size)
         segmented_s = time.perf_counter()
         self._missed = self._publishers.publish(frames, segmentation, self._fitted_camera_info(images, size), outputs)
@@ -217,6 +218,11 @@ class LabellingSession:
         left_out = fitting.missing.items() - frames.missing.items()
         self._misfit = "; ".join(misfit for _, misfit in sorted(left_out))
         return fitting
+
+    def _field_of_view_deg(self, images: tuple[int, int]) -> float | None:
+        """How wide images of (H, W) see, by a camera_info of the same aspect ratio."""
+        info = self._camera_info
+        return horizontal_fov_deg(info) if info is not None and is_same_aspect(image_size(info), images) else None
 
     def _fitted_camera_info(self, images: tuple[int, int], size: tuple[int, int]) -> CameraInfo | None:
         """The camera_info for a mask of (H, W) = ``size`` over such images, if there is one that fits."""

@@ -16,7 +16,7 @@ the classes of --bundle.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from rosbags.typesys import Stores, get_typestore
 from m3l_core.bundle import ModelBundle
 from m3l_core.command_line import number_between, run
 from m3l_core.datasets.class_map import ClassMap, read_mapping
-from m3l_core.datasets.folder import Sample, read_image, read_index
+from m3l_core.datasets.folder import Sample, focal_length_of, read_image, read_index
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_folder
 from m3l_core.json_files import read_json
@@ -48,8 +48,6 @@ class RecordedFrame:
 
     stamp_ns: int
     sample: Sample
-    fx: float | None
-    """Focal length in pixels."""
 
 
 def read_frames(source: Path, rate: float | None = None, recording: str | None = None) -> list[RecordedFrame]:
@@ -71,7 +69,7 @@ def read_frames(source: Path, rate: float | None = None, recording: str | None =
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DatasetError(f"{index}: expected a list of frames, with name, or with color, depth and recording")
     if all("name" in entry for entry in entries):
-        samples = [_named(index.parent, str(entry["name"])) for entry in entries]
+        samples = [_named(index.parent, entry) for entry in entries]
     else:
         samples = read_index(index)
     names = sorted({sample.recording for sample in samples})
@@ -84,14 +82,15 @@ def read_frames(source: Path, rate: float | None = None, recording: str | None =
     if rate is None and not all("stamp_ns" in entry for _, entry in chosen):
         raise DatasetError(f"{index}: frames without stamp_ns; --rate says how many there are in a second")
     return [
-        RecordedFrame(int(entry.get("stamp_ns", START_NS + round(number * 1e9 / (rate or 1)))), sample, entry.get("fx"))
+        RecordedFrame(int(entry.get("stamp_ns", START_NS + round(number * 1e9 / (rate or 1)))), sample)
         for number, (sample, entry) in enumerate(chosen)
     ]
 
 
-def _named(folder: Path, name: str) -> Sample:
+def _named(folder: Path, entry: Mapping[str, Any]) -> Sample:
+    name = entry["name"]
     images = {"color": folder / "color" / f"{name}.jpg", "depth": folder / "depth" / f"{name}.png"}
-    return Sample(images, folder / "label" / f"{name}.png", folder.name)
+    return Sample(images, folder / "label" / f"{name}.png", folder.name, fx=focal_length_of(entry))
 
 
 def write_recording(frames: Sequence[RecordedFrame], output: Path, class_map: ClassMap | None = None) -> None:
@@ -146,8 +145,8 @@ def _messages(types: Any, frame: RecordedFrame, class_map: ClassMap | None) -> I
         data = np.concatenate((COMPRESSED_DEPTH_HEADER, png))
         message = compressed(header=header, format="16UC1; compressedDepth png", data=data)
         yield "/depth/image_rect/compressedDepth", message
-    if frame.fx is not None:
-        yield "/color/camera_info", _camera_info(types, header, size[0], size[1], frame.fx)
+    if frame.sample.fx is not None:
+        yield "/color/camera_info", _camera_info(types, header, size[0], size[1], frame.sample.fx)
     if label is not None:
         labels = read_image(label, "label")
         labels = labels if class_map is None else class_map.apply(labels)

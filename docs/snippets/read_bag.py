@@ -7,6 +7,7 @@ from m3l_core.bags.reader import open_bag
 from m3l_core.bags.topics import choose_topics
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import load_engine
+from m3l_core.registration.cameras import field_of_view_deg
 from m3l_core.segmenter import Segmenter
 from m3l_core.shipped import shipped_bundle, shipped_recording
 
@@ -15,6 +16,7 @@ segmenter = Segmenter(bundle.description, load_engine(bundle, "openvino"))  # "a
 
 with open_bag(shipped_recording()) as bag:  # rosbag2 (MCAP, SQLite) or ROS 1
     topics = choose_topics(bag.topics, {"color": None, "depth": None})  # None: the one that looks like it
+    segmenter.horizontal_fov_deg = field_of_view_deg(bag, topics)  # by its camera_info
     for frames in islice(BagFrames(bag, topics), 5):
         segmentation = segmenter.segment(frames)
         print(frames.reference_frame.stamp_ns, segmentation.labels.shape, f"{segmentation.confidence.mean() / 255:.2f}")

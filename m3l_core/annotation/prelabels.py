@@ -37,4 +37,5 @@ class Prelabeller:
         """
         images, _ = read_sample(sample, self._modalities)
         frames = {name: Frame(name, 0, image) for name, image in images.items()}
+        self._segmenter.horizontal_fov_deg = sample.horizontal_fov_deg(images)
         return self._ids[self._segmenter.segment(FrameSet(next(iter(frames)), frames)).labels]

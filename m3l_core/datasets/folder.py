@@ -3,8 +3,9 @@
 The index is a JSON list of ``{"color": PATH, "depth": PATH, "label": PATH, "recording": NAME}``, paths relative to
 the index file; ``room`` is read as another word for ``recording``. A modality that is null was missing at that
 instant; a frame without ``label`` is unlabelled, one that a model labelled may say so, ``"teacher": {"name": NAME,
-"licence": TEXT}``. Color is jpeg or png, depth is 16-bit png in millimetres with 0 = invalid (REP 118) or 32-bit tif in
-metres, intensity (thermal) is 8- or 16-bit gray, labels are 8-bit png with 255 = unlabelled.
+"licence": TEXT}``; ``fx``, where it is known, is the focal length in pixels. Color is jpeg or png, depth is 16-bit
+png in millimetres with 0 = invalid (REP 118) or 32-bit tif in metres, intensity (thermal) is 8- or 16-bit gray,
+labels are 8-bit png with 255 = unlabelled.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.datasets.class_map import ClassMap
+from m3l_core.depth_geometry import fov_deg
 from m3l_core.errors import DatasetError
 from m3l_core.files import lies_below
 from m3l_core.json_files import read_json
@@ -27,14 +29,15 @@ from m3l_core.labels import IGNORE
 from m3l_core.modalities import ColorModality, DepthModality, IntensityModality, Modality
 from m3l_core.pictures import read_picture
 
-TEACHER = "teacher"
-"""Key of an entry."""
+TEACHER, FOCAL_LENGTH = "teacher", "fx"
+"""Keys of an entry."""
 Kind = Literal["color", "depth", "intensity", "label"]
 _DTYPES: dict[str, tuple[type, ...]] = {
     "depth": (np.uint16, np.float32),
     "intensity": (np.uint8, np.uint16),
     "label": (np.uint8,),
 }
+_LONGEST_PX = 1e6
 ANYWHERE = "--files-anywhere"
 """The option of commands that read an index."""
 
@@ -62,6 +65,13 @@ class Sample:
     """From the classes of its label; None: they are the model's."""
     teacher: Teacher | None = None
     """Whose its label is, where a model labelled."""
+    fx: float | None = None
+    """Focal length in pixels of the camera that its images are registered to, if it is known."""
+
+    def horizontal_fov_deg(self, images: Mapping[str, NDArray[Any]]) -> float | None:
+        """How wide that camera sees; ``images`` are those of its files."""
+        width = next(iter(images.values())).shape[1]
+        return None if self.fx is None else fov_deg(self.fx, width)
 
 
 def read_index(
@@ -138,10 +148,11 @@ def _sample(path: Path, number: int, entry: Any, modalities: Sequence[str]) -> S
         raise DatasetError(f"{path}: entry {number} has none of {', '.join(modalities)}")
     label = files["label"]
     try:
-        teacher = teacher_of(entry)
+        teacher, fx = teacher_of(entry), focal_length_of(entry)
     except DatasetError as error:
         raise DatasetError(f"{path}: entry {number}: {error}") from error
-    return Sample(images, None if label is None else path.parent / label, str(recording), teacher=teacher)
+    label_file = None if label is None else path.parent / label
+    return Sample(images, label_file, str(recording), teacher=teacher, fx=fx)
 
 
 def teacher_of(entry: Mapping[str, Any]) -> Teacher | None:
@@ -156,6 +167,20 @@ def teacher_of(entry: Mapping[str, Any]) -> Teacher | None:
     if not isinstance(told, dict) or not all(isinstance(told.get(key), str) for key in ("name", "licence")):
         raise DatasetError(f"its {TEACHER} should have a name and a licence, got {str(told)[:200]}")
     return Teacher(told["name"], told["licence"])
+
+
+def focal_length_of(entry: Mapping[str, Any]) -> float | None:
+    """The focal length of the camera of an index's entry in pixels, if the entry tells it.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    told = entry.get(FOCAL_LENGTH)
+    if told is None:
+        return None
+    if isinstance(told, bool) or not isinstance(told, int | float) or not 1 <= told <= _LONGEST_PX:
+        raise DatasetError(f"its {FOCAL_LENGTH} should be a focal length in pixels, got {str(told)[:200]}")
+    return float(told)
 
 
 def kind_of(modality: Modality) -> Kind:

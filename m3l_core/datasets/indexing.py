@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m3l_core.datasets.folder import TEACHER, Sample, Teacher, teacher_of
+from m3l_core.datasets.folder import FOCAL_LENGTH, TEACHER, Sample, Teacher, focal_length_of, teacher_of
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file, sole_user
 from m3l_core.json_files import read_json
@@ -57,7 +57,7 @@ def read_recordings(folder: Path, modalities: Sequence[str] = ("color", "depth")
             continue
         images = {name: _by_stem(path / name) for name in modalities}
         labels = _by_stem(path / LABEL)
-        teachers = _teachers(path)
+        teachers, focal_lengths = _told(path)
         stems = sorted(set[str]().union(*images.values()))
         # A label may also belong to a picture of a modality that is not asked for.
         pictured = {file.stem for file in path.glob("*/*") if file.parent.name != LABEL}
@@ -68,6 +68,7 @@ def read_recordings(folder: Path, modalities: Sequence[str] = ("color", "depth")
                 labels.get(stem),
                 path.name,
                 teacher=teachers.get(labels.get(stem)),
+                fx=focal_lengths.get(stem),
             )
             for stem in stems
         )
@@ -153,25 +154,28 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _teachers(folder: Path) -> dict[Path | None, Teacher]:
-    """Label -> the model that made it, as extraction left it; not so for a label that somebody has corrected.
+def _told(folder: Path) -> tuple[dict[Path | None, Teacher], dict[str, float | None]]:
+    """What extraction says: label -> the model that made it, unless somebody has corrected it; stem -> focal length.
 
     Raises:
         DatasetError: the list in the folder cannot be read.
     """
     index = folder / RECORDING_INDEX
     try:
-        entries = read_json(index) if index.is_file() else []
-        return {
+        found = read_json(index) if index.is_file() else []
+        entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+        teachers: dict[Path | None, Teacher] = {
             label: teacher
-            for entry in (entries if isinstance(entries, list) else [])
-            if isinstance(entry, dict)
-            and (teacher := teacher_of(entry)) is not None
+            for entry in entries
+            if (teacher := teacher_of(entry)) is not None
             and (label := folder / entry[LABEL]).is_file()
             and entry["sha256"][LABEL] == hashlib.sha256(label.read_bytes()).hexdigest()
         }
+        return teachers, {str(entry.get("stamp_ns")): focal_length_of(entry) for entry in entries}
     except (OSError, ValueError, LookupError, TypeError, DatasetError) as error:
-        raise DatasetError(f"{index} cannot be read for who labelled its frames: {error}") from error
+        raise DatasetError(
+            f"{index} cannot be read for who labelled its frames, and with which camera: {error}"
+        ) from error
 
 
 def _entry(folder: Path, sample: Sample, modalities: Iterable[str]) -> dict[str, Any]:
@@ -183,6 +187,8 @@ def _entry(folder: Path, sample: Sample, modalities: Iterable[str]) -> dict[str,
         entry[LABEL] = sample.label.relative_to(folder).as_posix()
         if sample.teacher is not None:
             entry[TEACHER] = asdict(sample.teacher)
+    if sample.fx is not None:
+        entry[FOCAL_LENGTH] = sample.fx
     return entry | {"recording": sample.recording}
 
 

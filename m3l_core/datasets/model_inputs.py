@@ -13,6 +13,7 @@ from m3l_core.datasets.folder import evenly_spread, read_index, read_sample
 from m3l_core.errors import DatasetError
 from m3l_core.frames import Frame, FrameSet, ModelInput
 from m3l_core.preprocessing import prepare
+from m3l_core.registration.cameras import field_of_view_deg
 
 # Of a bag: frames that follow each other are nearly the same, and all that are chosen from are in memory at once.
 _STRIDE, _CHOICE = 5, 4
@@ -39,7 +40,10 @@ def _of_bag(path: Path, description: BundleDescription, limit: int) -> list[Mode
         frames = BagFrames(bag, topics, kinds=description.image_kinds)
         complete = (each for each in frames if set(description.modality_names) <= set(each.frames))
         spread = evenly_spread(list(islice(complete, 0, limit * _STRIDE * _CHOICE, _STRIDE)), limit)
-    return [prepare(each, description.modalities, description.input_size) for each in spread]
+        fov_deg = field_of_view_deg(bag, topics)
+    return [
+        prepare(each, description.modalities, description.input_size, horizontal_fov_deg=fov_deg) for each in spread
+    ]
 
 
 def _of_index(path: Path, description: BundleDescription, limit: int) -> list[ModelInput]:
@@ -53,5 +57,6 @@ def _of_index(path: Path, description: BundleDescription, limit: int) -> list[Mo
         images, _ = read_sample(sample, description.modalities)
         frames = {name: Frame(name, 0, image) for name, image in images.items()}
         frame_set = FrameSet(description.modality_names[0], frames)
-        inputs.append(prepare(frame_set, description.modalities, description.input_size))
+        fov_deg = sample.horizontal_fov_deg(images)
+        inputs.append(prepare(frame_set, description.modalities, description.input_size, horizontal_fov_deg=fov_deg))
     return inputs

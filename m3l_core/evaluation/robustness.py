@@ -193,7 +193,8 @@ class RobustnessEvaluator:
     ) -> Iterator[tuple[Condition, Segmentation]]:
         modalities, size = self._description.modalities, self._description.input_size
         frames = {name: Frame(name, 0, image) for name, image in images.items()}
-        prepared = prepare(FrameSet(modalities[0].name, frames), modalities, size)
+        frame_set, fov_deg = FrameSet(modalities[0].name, frames), sample.horizontal_fov_deg(images)
+        prepared = prepare(frame_set, modalities, size, horizontal_fov_deg=fov_deg)
         whole = {
             modality.name: image
             for modality, image, present in zip(modalities, prepared.images[0], prepared.present[0], strict=True)

@@ -140,7 +140,8 @@ def _extract(
 
     frames = BagFrames(bag, task.topics, settings.sync, faults=needed, advance=lambda: advance(1))
     extraction.dropped, extraction.remarks = frames.dropped, frames.remarks
-    write = partial(write_frame_set, folder, task.name, cameras.registration)
+    fx = None if cameras.seeing is None else cameras.seeing.fx
+    write = partial(write_frame_set, folder, task.name, cameras.registration, fx=fx)
     with FrameIndex(folder) as index:
         try:
             wanted = _wanted(frames, bag.start_ns, settings, extraction, index)

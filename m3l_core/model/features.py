@@ -60,7 +60,8 @@ def frame_features(
         for row, sample in enumerate(part):
             read, _ = read_sample(replace(sample, label=None), modalities)
             frames = FrameSet(modalities[0].name, {name: Frame(name, 0, image) for name, image in read.items()})
-            present[row] = prepare(frames, modalities, size, images[row][None]).present[0]
+            seen = prepare(frames, modalities, size, images[row][None], sample.horizontal_fov_deg(read))
+            present[row] = seen.present[0]
         device = network.alpha.device
         pooled, unsure = _look(network, torch.from_numpy(images).to(device), torch.from_numpy(present).to(device))
         features.append(pooled.cpu().numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,11 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.reader import Bag, deserialize
+from m3l_core.depth_geometry import Focal
 from m3l_core.errors import DatasetError, ImageMessageError
-from m3l_core.registration.camera_model import CameraModel, camera_model, is_rectified
+from m3l_core.registration.camera_model import (
+    CameraModel,
+    camera_model,
+    horizontal_fov_deg,
+    image_size,
+    is_rectified,
+)
 from m3l_core.registration.depth_registration import DepthRegistration
 from m3l_core.registration.static_transforms import frame_name, read_static_transforms
 from m3l_core.streaming.frame_decoding import decode_frame
+from m3l_core.streaming.registration import is_same_aspect
 
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _TRANSPORT = re.compile(r"/(compressedDepth|compressed)$")
@@ -40,6 +49,20 @@ class RecordedCamera:
     model: CameraModel | None = None
     lacking: str = ""
     """Why there is no model."""
+    info: Any = None
+    """Its camera_info, if one was recorded."""
+
+    @property
+    def horizontal_fov_deg(self) -> float | None:
+        """How wide its images see, if a camera_info that is about them says it."""
+        about_them = self.info is not None and is_same_aspect(image_size(self.info), self.size)
+        return horizontal_fov_deg(self.info) if about_them else None
+
+    @property
+    def fx(self) -> float | None:
+        """Focal length in pixels of its images, if that is known."""
+        fov_deg = self.horizontal_fov_deg
+        return None if fov_deg is None else Focal.of_view(fov_deg, self.size).in_widths * self.size[1]
 
     def __str__(self) -> str:
         return f"{self.topic} (frame '{self.frame_id}', {self.size[1]}x{self.size[0]})"
@@ -53,6 +76,12 @@ class RecordedCameras:
     """Those whose topic has an image."""
     registration: DepthRegistration | None = None
     """What registers depth to color; None if it is so already."""
+
+    @property
+    def seeing(self) -> RecordedCamera | None:
+        """Whose view color and registered depth share; None if no camera_info says how wide it is."""
+        known = (self.by_modality[name] for name in ("color", "depth") if name in self.by_modality)
+        return next((camera for camera in known if camera.horizontal_fov_deg is not None), None)
 
     def described(self) -> dict[str, Any]:
         """In words that a file can hold."""
@@ -109,6 +138,19 @@ def unregistered_depth(bag: Bag, topics: Mapping[str, str]) -> str | None:
     return f"depth on {depth} is not registered to color on {color}. {_IN_THE_DRIVER}"
 
 
+def seeing_camera(bag: Bag, topics: Mapping[str, str]) -> RecordedCamera | None:
+    """``RecordedCameras.seeing`` of a bag; None also where it is damaged, which is for who reads its frames to tell."""
+    with suppress(DatasetError):
+        return RecordedCameras(_cameras(bag, topics)).seeing
+    return None
+
+
+def field_of_view_deg(bag: Bag, topics: Mapping[str, str]) -> float | None:
+    """How wide that camera sees from side to side, if it is known."""
+    camera = seeing_camera(bag, topics)
+    return None if camera is None else camera.horizontal_fov_deg
+
+
 def _cameras(bag: Bag, topics: Mapping[str, str]) -> dict[str, RecordedCamera]:
     return {
         modality: camera for modality, topic in topics.items() if (camera := _camera(bag, modality, topic)) is not None
@@ -130,24 +172,37 @@ def _camera(bag: Bag, modality: str, topic: str) -> RecordedCamera | None:
             continue
         if unreadable is None:
             height, width = frame.data.shape[:2]
-            model = _model(bag, topic)
-            known = (model, "") if isinstance(model, CameraModel) else (None, model)
+            info, why = _info(bag, topic)
+            model = why if info is None else _model(info, topic)
+            known = (model, "", info) if isinstance(model, CameraModel) else (None, model, info)
             return RecordedCamera(topic, frame_name(frame.frame_id), (height, width), *known)
     return None
 
 
-def _model(bag: Bag, topic: str) -> CameraModel | str:
-    """The camera of an image topic, or why it is not known."""
-    base = _TRANSPORT.sub("", topic)
-    beside = f"{base.rpartition('/')[0]}/camera_info"  # where image_transport has it
+def _info(bag: Bag, topic: str) -> tuple[Any, str]:
+    """The first camera_info of an image topic, or None and why there is none."""
+    beside = _beside(topic)
     if beside not in bag.topics or bag.topics[beside].msgtype != _CAMERA_INFO:
-        return f"{beside} was not recorded"
+        return None, f"{beside} was not recorded"
     for recorded in islice(bag.messages((beside,)), 1):
         try:
-            return camera_model(deserialize(recorded), rectified=is_rectified(base))
+            return deserialize(recorded), ""
         except ImageMessageError as error:
-            return f"{beside}: {error}"
-    return f"{beside} has no message"
+            return None, f"{beside}: {error}"
+    return None, f"{beside} has no message"
+
+
+def _model(info: Any, topic: str) -> CameraModel | str:
+    """The camera of an image topic, or why it is not known."""
+    try:
+        return camera_model(info, rectified=is_rectified(_TRANSPORT.sub("", topic)))
+    except ImageMessageError as error:
+        return f"{_beside(topic)}: {error}"
+
+
+def _beside(topic: str) -> str:
+    """Where image_transport has the camera_info of an image topic."""
+    return f"{_TRANSPORT.sub('', topic).rpartition('/')[0]}/camera_info"
 
 
 def _registered(color: RecordedCamera, depth: RecordedCamera, pose: NDArray[np.float64] | None) -> bool:

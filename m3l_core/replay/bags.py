@@ -13,6 +13,7 @@ from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import load_engine
 from m3l_core.errors import DatasetError
 from m3l_core.parallel import in_processes
+from m3l_core.registration.cameras import field_of_view_deg
 from m3l_core.replay.faults.scenario import Scenario
 from m3l_core.replay.ground_truth import read_label_topic
 from m3l_core.replay.label_images import LabelImages, LabelStore
@@ -99,6 +100,7 @@ def replay_bag(task: BagTask, advance: Callable[[], None] = lambda: None) -> lis
     results: dict[str, ReplayResult] = {}
     try:
         with open_bag(Path(task.bag.path)) as bag, LabelStore() as recorded, LabelStore() as full:
+            segmenter.horizontal_fov_deg = field_of_view_deg(bag, task.bag.topics)
             truth: LabelImages | None = task.bag.label_files
             if (topic := task.bag.label_topic) is not None:
                 num_classes = len(segmenter.description.labels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from m3l_core.datasets.folder import Sample, read_sample
 from m3l_core.errors import M3LError, RecipeError
 from m3l_core.labels import IGNORE
 from m3l_core.modalities import DepthModality, Modality
-from m3l_core.preprocessing import metric_depth, needs_whole_image, normalize, resize
+from m3l_core.preprocessing import focal_of, metric_depth, needs_whole_image, normalize, resize
 from m3l_core.trainer.augmentation import View
 from m3l_core.trainer.depth_sensor import comes_from_a_sensor, sense
 from m3l_core.trainer.distributed import Ranks
@@ -91,14 +91,21 @@ class TrainingSamples(Dataset[Batch]):
             np.random.default_rng([recipe.seed, purpose, stream, number]) for purpose in (1, 2, 3, 4, 5, 7, 8)
         )
         images, label = self._read(source)
-        size = next(iter(images.values())).shape[:2]
-        zoom = recipe.input_height / size[0]
+        height, width = next(iter(images.values())).shape[:2]
+        size = height, width
+        zoom = recipe.input_height / height
         scale = phase.scale[0] * zoom, phase.scale[1] * zoom
-        view = View.draw((size[0], size[1]), phase.crop, scale, recipe.augmentation.flip, geometry)
+        view = View.draw(size, phase.crop, scale, recipe.augmentation.flip, geometry)
         # Labelled frames are few and certain: they are seen as they are.
         is_labelled = stream == 0
         sensed = self._sensed(images, view, sensing)
-        weak, strong = self._inputs(sensed, view, exposure, failing, None if is_labelled else disturbance)
+        fov_deg = self.lists[stream][source[1]].horizontal_fov_deg(images)
+
+        def normalized(modality: Modality, image: NDArray[Any]) -> NDArray[np.float32]:
+            channels = normalize(modality, image, focal=focal_of(modality, size, fov_deg))
+            return view.of_channels(channels) if needs_whole_image(modality) else channels
+
+        weak, strong = self._inputs(sensed, normalized, exposure, failing, None if is_labelled else disturbance)
         recorded = np.array([modality.name in images for modality in recipe.modalities])
         dropped = method.modality_dropout
         if dropped is not None and is_labelled and not dropped.on_labelled:
@@ -142,15 +149,10 @@ class TrainingSamples(Dataset[Batch]):
         size = (self.recipe.input_height, self.recipe.input_width)
         return resize(modality, image, size) if whole else view.of_image(modality, image)
 
-    def _normalized(self, modality: Modality, image: NDArray[Any], view: View) -> NDArray[np.float32]:
-        """(3, H, W) of the view."""
-        channels = normalize(modality, image)
-        return view.of_channels(channels) if needs_whole_image(modality) else channels
-
     def _inputs(
         self,
         images: Images,
-        view: View,
+        normalized: Callable[[Modality, NDArray[Any]], NDArray[np.float32]],
         exposure: np.random.Generator,
         failing: np.random.Generator,
         disturbance: np.random.Generator | None,
@@ -164,7 +166,7 @@ class TrainingSamples(Dataset[Batch]):
             if modality.name not in images:
                 continue
             image = jitter(modality, images[modality.name], change.color_jitter, change.depth_jitter, exposure)
-            strong[index] = weak[index] = self._normalized(modality, image, view)
+            strong[index] = weak[index] = normalized(modality, image)
             fails = failing.random() < change.failing_sensor
             stronger = None if disturbance is None else method.strong_view
             if fails:
@@ -172,7 +174,7 @@ class TrainingSamples(Dataset[Batch]):
             if disturbance is not None and stronger is not None:
                 image = disturb(modality, image, stronger, disturbance)
             if fails or stronger is not None:
-                strong[index] = self._normalized(modality, image, view)
+                strong[index] = normalized(modality, image)
             if disturbance is not None and noisy:
                 add_noise(strong[index], disturbance)
         return weak, strong

@@ -47,7 +47,9 @@ def fit_temperatures(
         if label is None:
             continue
         whole = {subset_key(subset) for subset in subsets([m.name for m in modalities]) if set(subset) <= images.keys()}
-        for key, logits in zip(*logits_of_subsets(network, images, modalities, size, mixed_precision), strict=True):
+        fov_deg = sample.horizontal_fov_deg(images)
+        found = logits_of_subsets(network, images, modalities, size, mixed_precision, fov_deg)
+        for key, logits in zip(*found, strict=True):
             if key not in whole:
                 continue
             small = cv2.resize(label, (logits.shape[2], logits.shape[1]), interpolation=cv2.INTER_NEAREST)

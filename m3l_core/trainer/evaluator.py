@@ -27,6 +27,7 @@ def label_subsets(
     input_size: tuple[int, int],
     size: tuple[int, int],
     mixed_precision: bool = False,
+    horizontal_fov_deg: float | None = None,
 ) -> dict[str, NDArray[np.uint8]]:
     """Label one frame with each subset of its modalities present; missing: learnt mask token.
 
@@ -37,11 +38,12 @@ def label_subsets(
         input_size: (H, W) of the network's input.
         size: (H, W) of the labels.
         mixed_precision: run in bfloat16 where that is safe.
+        horizontal_fov_deg: of the frame's camera, if it is known.
 
     Returns:
         Subset, such as ``color+depth`` -> (H, W) uint8; without the subsets of which the frame has nothing.
     """
-    keys, logits = logits_of_subsets(network, images, modalities, input_size, mixed_precision)
+    keys, logits = logits_of_subsets(network, images, modalities, input_size, mixed_precision, horizontal_fov_deg)
     if not keys:
         return {}
     labels = winning_classes(logits, size).to(torch.uint8).cpu().numpy()
@@ -55,6 +57,7 @@ def logits_of_subsets(
     modalities: Sequence[Modality],
     input_size: tuple[int, int],
     mixed_precision: bool = False,
+    horizontal_fov_deg: float | None = None,
 ) -> tuple[list[str], torch.Tensor]:
     """What ``label_subsets`` reads the labels from: the subsets S of which the frame has something, and their logits.
 
@@ -64,7 +67,7 @@ def logits_of_subsets(
     names = [modality.name for modality in modalities]
     chosen = subsets(names)
     frames = FrameSet(names[0], {name: Frame(name, 0, image) for name, image in images.items()})
-    prepared = prepare(frames, modalities, input_size)
+    prepared = prepare(frames, modalities, input_size, horizontal_fov_deg=horizontal_fov_deg)
     present = torch.tensor([[name in subset for name in names] for subset in chosen])
     present &= torch.from_numpy(prepared.present)
     usable = present.any(dim=1).nonzero().flatten().tolist()
@@ -104,7 +107,9 @@ def evaluate(
         images, label = read_sample(sample, modalities, network.config.num_classes)
         assert label is not None
         label_size = (label.shape[0], label.shape[1])
-        for key, labels in label_subsets(network, images, modalities, size, label_size, mixed_precision).items():
+        fov_deg = sample.horizontal_fov_deg(images)
+        labelled = label_subsets(network, images, modalities, size, label_size, mixed_precision, fov_deg)
+        for key, labels in labelled.items():
             matrices[key].add(label, labels)
     network.train(was_training)
     for matrix in matrices.values():

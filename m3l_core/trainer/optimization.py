@@ -38,6 +38,7 @@ def new_networks(
         num_classes=len(recipe.labels),
         head_width=recipe.head_width,
         head=recipe.head,
+        fusion_ratio=recipe.fusion_ratio,
         missing=recipe.missing,
         missing_stream_weight=1.0 if equal else 0.0,
     )

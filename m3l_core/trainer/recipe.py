@@ -54,6 +54,8 @@ class Recipe(Strict):
     head: Literal["streams", "joint"] = "streams"
     """``joint``: one head takes in all streams, at half the head's work and a little better; it wants every sensor, so
     it goes with ``subset_networks``."""
+    fusion_ratio: Share = 0.8
+    """Share of its own features that a stream keeps in each exchange; 0.8 is the paper's, 1 exchanges nothing."""
     missing: Literal["mask_token", "no_stream"] = "mask_token"
     """``no_stream``: a missing modality costs nothing, which halves the work with one camera left."""
     ohem_threshold: Share = 0.7

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from m3l_core.bags.arrivals import Faults, no_faults
 from m3l_core.bags.frame_sets import BagFrames
 from m3l_core.bags.reader import Bag
+from m3l_core.registration.cameras import seeing_camera
 from m3l_core.replay.arguments import LiveOptions
 from m3l_core.replay.arrival_log import ArrivalLog
 from m3l_core.replay.bags import EngineChoice
@@ -71,10 +72,13 @@ class LiveReplay:
         settings = settings or ReplaySettings()
         inputs = recorded_inputs(bag, topics) if self._attach else own_inputs(bag, topics)
         run = LiveRun(topics, settings, sensors(segmenter.description, topics))
+        # A node that is there already has the topics of its robot, and hears no camera_info but its own.
+        camera = None if self._attach else seeing_camera(bag, topics)
+        segmenter.horizontal_fov_deg = None if camera is None else camera.horizontal_fov_deg
         with LabelStore() as masks:
             try:
                 client, node = self._node_of(settings, inputs, segmenter)
-                run.play(bag, faults, client, node, inputs, masks, advance)
+                run.play(bag, faults, client, node, inputs, masks, advance, camera)
             except BaseException:
                 self.close()  # the next bag needs a node that is not in the middle of this one
                 raise

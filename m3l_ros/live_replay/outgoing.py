@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from m3l_core.bags.arrivals import Arrival
 from m3l_core.bags.frame_sets import KINDS
@@ -72,5 +72,9 @@ def pack(arrivals: Iterable[Arrival]) -> Iterator[Outgoing]:
 
 def _packed(arrival: Arrival) -> Outgoing:
     published = as_published(arrival)
-    raw = message_types().serialize_cdr(published.message, published.message.__msgtype__)
-    return Outgoing(published, bool(arrival.edits), bytes(raw))
+    return Outgoing(published, bool(arrival.edits), serialized(published.message))
+
+
+def serialized(message: Any) -> bytes:
+    """CDR of a message of rosbags."""
+    return bytes(message_types().serialize_cdr(message, message.__msgtype__))

@@ -18,6 +18,7 @@ from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError, M3LError
 from m3l_core.frames import ImageKind
+from m3l_core.registration.cameras import RecordedCamera
 from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.label_images import LabelStore
 from m3l_core.replay.measures.comparisons import Comparisons
@@ -26,8 +27,8 @@ from m3l_core.replay.measures.state_timeline import StateTimeline
 from m3l_core.replay.measures.timing import DeliveryMeter
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, no_message
 from m3l_ros.live_replay.accounts import Accounts, report_of
-from m3l_ros.live_replay.node import LiveNode, NodeInputs
-from m3l_ros.live_replay.outgoing import Outgoing, pack, readable_messages
+from m3l_ros.live_replay.node import CAMERA_INFO_TOPIC, LiveNode, NodeInputs
+from m3l_ros.live_replay.outgoing import Outgoing, pack, readable_messages, serialized
 from m3l_ros.node_client import NodeClient, NodeStatus
 
 _PATIENCE_S = 10.0
@@ -80,10 +81,11 @@ class LiveRun:
         inputs: NodeInputs,
         masks: LabelStore,
         advance: Callable[[], None],
+        camera: RecordedCamera | None = None,
     ) -> None:
         """Publish every message when it is due, and wait until the node has made of them all that it will.
 
-        ``masks`` takes the labels that come, by their stamps.
+        ``masks`` takes the labels that come, by their stamps; the node is told the camera_info of ``camera`` first.
 
         Raises:
             DatasetError: the bag has no message on its topics.
@@ -97,6 +99,8 @@ class LiveRun:
         self._timelines = {name: StateTimeline(self.log.start_ns) for name in self._topics}
         client.on_mask, client.on_statuses = partial(self._take_mask, masks), self._take_statuses
         self._before = node.begin()
+        if camera is not None:
+            client.publish(CAMERA_INFO_TOPIC, serialized(camera.info))
         self._last_message_ns = self.log.end_ns if first is None else first.arrival.time_ns
         self._ahead_ns = self._last_message_ns - time.monotonic_ns()
         everything = chain([] if first is None else [first], packed)

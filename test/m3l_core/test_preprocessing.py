@@ -12,11 +12,13 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from m3l_core.depth_geometry import Focal
 from m3l_core.frames import Frame, FrameSet
 from m3l_core.modalities import ColorModality, DepthModality, HeightModality, IntensityModality, Modality
-from m3l_core.preprocessing import height_above_lowest, metric_depth, normalize, prepare, resize
+from m3l_core.preprocessing import focal_of, height_above_lowest, metric_depth, normalize, prepare, resize
 
 COLOR, METRIC, MIN_MAX = ColorModality(), DepthModality(), DepthModality(normalization="min_max")
+GEOMETRY = DepthModality(normalization="geometry")
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=8)
 DEPTH_MM = arrays.arrays(np.uint16, SHAPES)
 DEPTH_M = arrays.arrays(np.float32, SHAPES)
@@ -249,3 +251,21 @@ def test_a_calibrated_intensity_is_scaled_by_its_range_and_clipped() -> None:
     np.testing.assert_allclose(channels[0], [[-1, -1, 0, 1, 1]], atol=1e-6)
     with pytest.raises(ValidationError, match=r"low must be below high, got 5\.0 and 5\.0"):
         IntensityModality(low=5, high=5)
+
+
+@pytest.mark.parametrize(("fov_deg", "seen_as"), [(None, GEOMETRY.horizontal_fov_deg), (95.0, 95.0)])
+def test_surfaces_are_measured_with_the_camera_that_delivered_them(fov_deg: float | None, seen_as: float) -> None:
+    depth = np.random.default_rng(0).integers(500, 5000, (90, 160), dtype=np.uint16)
+    frames = FrameSet("depth", {"depth": Frame("depth", 1, depth)})
+    prepared = prepare(frames, (GEOMETRY,), (64, 96), horizontal_fov_deg=fov_deg)
+    squeezed = resize(GEOMETRY, depth, (64, 96))
+    expected = normalize(GEOMETRY, squeezed, focal=Focal.of_view(seen_as, (90, 160)))
+    np.testing.assert_array_equal(prepared.images[0, 0], expected)
+    assert not np.array_equal(expected, normalize(GEOMETRY, squeezed))  # as if its pixels were square
+
+
+def test_other_inputs_do_not_depend_on_the_camera(frames: dict[str, Frame]) -> None:
+    modalities = (COLOR, METRIC)
+    one, other = (prepare(FrameSet("color", frames), modalities, (64, 96), None, fov) for fov in (None, 110.0))
+    np.testing.assert_array_equal(one.images, other.images)
+    assert focal_of(COLOR, (60, 80), 90.0) is None

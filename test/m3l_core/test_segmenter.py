@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.bundles import describe
+from support.engines import SeeingEngine
 
 from m3l_core.bundle import ModelBundle
 from m3l_core.engines.engine import load_engine
 from m3l_core.frames import Frame, FrameSet
+from m3l_core.modalities import DepthModality
 from m3l_core.preprocessing import prepare
 from m3l_core.segmenter import Segmenter
 
@@ -95,3 +98,15 @@ def test_depth_that_cannot_lie_over_color_is_masked(segmenter: Segmenter, frames
     alone = segmenter.segment(FrameSet("color", {"color": frames["color"]}, {"depth": "lost"}))
     found = segmenter.segment(FrameSet("color", {"color": frames["color"], "depth": wide}))
     np.testing.assert_array_equal(found.confidence, alone.confidence)
+
+
+def test_depth_is_seen_by_the_camera_that_is_known(frames: dict[str, Frame]) -> None:
+    description = describe((DepthModality(normalization="geometry"),))
+    engine = SeeingEngine()
+    segmenter = Segmenter(description, engine)
+    frame_set = FrameSet("depth", {"depth": frames["depth"]})
+    for fov_deg in (None, 100.0, None):
+        segmenter.horizontal_fov_deg = fov_deg
+        segmenter.segment(frame_set)
+        prepared = prepare(frame_set, description.modalities, description.input_size, None, fov_deg)
+        np.testing.assert_array_equal(engine.seen, prepared.images)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sensor_msgs.msg import CameraInfo
+from support import messages
+from support.bundles import write_onnx_bundle
 from support.driver import Driver
-from support.engines import FailingEngine, GatedEngine, loader
+from support.engines import FailingEngine, GatedEngine, SeeingEngine, loader
 from support.rig import Rig
+
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.modalities import ColorModality, DepthModality
+from m3l_core.preprocessing import prepare
 
 pytestmark = [pytest.mark.needs("rclpy"), pytest.mark.dds]
 
@@ -83,3 +91,30 @@ def test_an_engine_that_fails_on_a_set_is_counted_told_and_asked_again(tiny_bund
         assert failed not in driver.mask_stamps()
         driver.wait_for("end of the problem", lambda: driver.status("segmentation").level == 0)
         assert driver.status("segmentation").count("errors") == 1
+
+
+def test_depth_is_seen_as_wide_as_the_camera_info_says(tmp_path: Path) -> None:
+    modalities = (ColorModality(), DepthModality(normalization="geometry"))
+    bundle, engine = write_onnx_bundle(tmp_path / "tiny", modalities), SeeingEngine()
+    color, depth = messages.rgb(7), messages.millimetres(7)
+    frames = FrameSet("color", {"color": Frame("color", 0, color), "depth": Frame("depth", 0, depth)})
+    seen_with = {fov: prepare(frames, modalities, (64, 96), None, fov).images for fov in (None, 90.0)}
+    with Rig(bundle, engine_loader=loader(engine)) as rig:
+        driver = rig.driver
+
+        def send(info: CameraInfo | None) -> int:
+            if info is not None:
+                driver.send("/color/camera_info", info, driver.stamp_ns - 5)
+            return driver.send_pair(messages.image(color, "rgb8"), messages.image(depth, "16UC1"))
+
+        def is_seen(what: str, info: CameraInfo | None, fov_deg: float | None) -> None:
+            expected = seen_with[fov_deg]
+            driver.repeat(what, lambda: send(info), lambda _: np.array_equal(engine.seen, expected))
+
+        wide = CameraInfo(height=128, width=192, k=[96.0, 0.0, 95.5, 0.0, 96.0, 63.5, 0.0, 0.0, 1.0])
+        cropped = CameraInfo(height=64, width=192, k=[96.0, 0.0, 95.5, 0.0, 96.0, 31.5, 0.0, 0.0, 1.0])
+        is_seen("the bundle's own field of view", None, None)
+        is_seen("that of a camera_info of twice the size", wide, 90.0)
+        is_seen("the bundle's own, as that is of a part of the image", cropped, None)
+        is_seen("that of the camera_info", wide, 90.0)
+        is_seen("the bundle's own, as that is not calibrated", CameraInfo(height=64, width=96), None)

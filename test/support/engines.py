@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from m3l_core.engines.engine import Engine
 from m3l_core.frames import ModelInput, Segmentation
@@ -35,6 +36,17 @@ class GatedEngine(ConstantEngine):
         self.begun += 1
         if not self.gate.acquire(timeout=60):
             raise TimeoutError("the test did not open the gate")
+        return super().infer(model_input, size)
+
+
+class SeeingEngine(ConstantEngine):
+    """Keeps what it saw last."""
+
+    name = "seeing"
+    seen: NDArray[np.float32] | None = None
+
+    def infer(self, model_input: ModelInput, size: tuple[int, int]) -> Segmentation:
+        self.seen = model_input.images.copy()
         return super().infer(model_input, size)
 
 

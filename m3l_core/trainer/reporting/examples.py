@@ -58,7 +58,8 @@ def _example(trainer: Trainer, sample: Sample, width: int) -> dict[str, Image]:
     }
     pictures[TRUTH] = _resized(recipe.labels.colorize(label), size, cv2.INTER_NEAREST)
     input_size = (recipe.input_height, recipe.input_width)
-    labelled = label_subsets(network, images, recipe.network_modalities, input_size, size, recipe.mixed_precision)
+    modalities, fov_deg = recipe.network_modalities, sample.horizontal_fov_deg(images)
+    labelled = label_subsets(network, images, modalities, input_size, size, recipe.mixed_precision, fov_deg)
     return pictures | {f"labels: {subset}": recipe.labels.colorize(labels) for subset, labels in labelled.items()}
 
 

@@ -244,3 +244,11 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9000, 9000), np.uint8))
     with pytest.raises(DatasetError, match="9000 x 9000 pixels, more than the 64000000"):
         read_image(tmp_path / "a.png", "label")
+
+
+@pytest.mark.parametrize("told", [0, -60, 1e400, "300", True, [300]])
+def test_a_focal_length_is_pixels(tmp_path: Path, told: Any) -> None:
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps([{"color": "a.png", "depth": None, "recording": "r", "fx": told}]))
+    with pytest.raises(DatasetError, match=r"entry 0: its fx should be a focal length in pixels, got"):
+        parse_index(index)

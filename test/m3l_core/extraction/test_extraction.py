@@ -665,3 +665,16 @@ def test_processes_write_the_same_and_a_broken_bag_stops_no_other(tmp_path: Path
         assert isinstance(first, Extraction) and isinstance(third, Extraction)
         assert (first.frame_sets, third.frame_sets) == (8, 8)
     assert outcomes[0][0] == outcomes[1][0]
+
+
+def test_the_focal_length_goes_with_the_frames_into_every_index(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "rig", rig_recording())
+    extract(bag, tmp_path / "data", {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC})
+    index = tmp_path / "data" / "rig" / INDEX_FILE
+    assert {sample.fx for sample in read_index(index)} == {140.0}
+    recordings = read_recordings(tmp_path / "data")
+    write_indexes(tmp_path / "data", recordings, set(), ("color", "depth"))
+    assert {sample.fx for sample in read_index(tmp_path / "data/train.json")} == {140.0}
+    cameraless = write_bag(tmp_path / "hall", frames(2))
+    extract(cameraless, tmp_path / "data")
+    assert {sample.fx for sample in read_index(tmp_path / "data/hall" / INDEX_FILE)} == {None}

@@ -13,7 +13,7 @@ from support.bags import STORE
 from support.two_cameras import camera_info, pinhole, turned
 
 from m3l_core.errors import ImageMessageError
-from m3l_core.registration.camera_model import CameraModel, camera_model
+from m3l_core.registration.camera_model import CameraModel, camera_model, horizontal_fov_deg
 
 SIZE = (96, 128)
 MATRIX = np.array([[100.0, 0, 60], [0, 110.0, 50], [0, 0, 1]])
@@ -147,3 +147,22 @@ def test_no_distortion_has_no_model() -> None:
 )
 def test_what_counts_as_the_same_pixels(other: CameraModel, same: bool) -> None:
     assert pinhole((60, 80), 70.0).same_grid(other) is same
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, 90.0),
+        ({"binning_x": 2, "binning_y": 2}, 90.0),
+        ({"roi": STORE.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 48, 64, False)}, 53.13),
+        ({"k": np.zeros(9)}, None),
+        ({"k": np.full(9, np.nan)}, None),
+        ({"k": np.diag([1e-9, 1e-9, 1]).ravel()}, None),
+        ({"k": np.diag([1e9, 1e9, 1]).ravel()}, None),
+        ({"width": 0, "height": 0}, None),
+    ],
+    ids=["whole", "binned", "a region", "not calibrated", "no number", "all around", "nothing", "no size"],
+)
+def test_a_camera_sees_as_wide_as_its_focal_length_says(changed: dict[str, Any], expected: float | None) -> None:
+    found = horizontal_fov_deg(camera_info(pinhole(SIZE, SIZE[1] / 2), "camera", **changed))
+    assert found == (None if expected is None else pytest.approx(expected, abs=0.01))

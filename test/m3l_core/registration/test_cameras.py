@@ -27,7 +27,7 @@ from support.two_cameras import (
 from m3l_core.bags.reader import open_bag
 from m3l_core.errors import DatasetError
 from m3l_core.registration.camera_model import CameraModel
-from m3l_core.registration.cameras import RecordedCameras, read_cameras
+from m3l_core.registration.cameras import RecordedCameras, field_of_view_deg, read_cameras
 
 TOPICS = {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC}
 INFO = {"color": "/rig/color/camera_info", "depth": "/rig/depth/camera_info"}
@@ -150,3 +150,39 @@ def test_a_topic_without_images_has_no_camera(tmp_path: Path) -> None:
     with open_bag(write_bag(tmp_path / "bag", pair()[:1], empty=[DEPTH_TOPIC])) as bag:
         cameras = read_cameras(bag, TOPICS)
     assert (set(cameras.by_modality), cameras.registration) == ({"color"}, None)
+
+
+WIDE, WIDER = pinhole(SIZE, SIZE[1] / 2), pinhole(SIZE, SIZE[1] / 3)
+CROPPED = pinhole((SIZE[0], SIZE[1] * 2), SIZE[1] / 3)
+
+
+@pytest.mark.parametrize(
+    ("color", "depth", "expected"),
+    [
+        (WIDE, WIDE, 90.0),
+        (WIDE, None, 90.0),
+        (None, WIDER, 112.62),
+        (CROPPED, WIDER, 112.62),
+        (camera_info(GRID, COLOR_FRAME, k=np.zeros(9)), None, None),
+        (camera_info(WIDE, COLOR_FRAME, distortion_model="unheard of", d=np.ones(3)), None, 90.0),
+        (Recorded(INFO["color"], START_NS, b"\0\1\0\0", "sensor_msgs/msg/CameraInfo"), None, None),
+        (None, None, None),
+    ],
+    ids=["both", "color", "depth", "another aspect", "not calibrated", "another distortion", "broken", "none"],
+)
+def test_a_recording_tells_how_wide_its_cameras_see(
+    tmp_path: Path, color: Any, depth: Any, expected: float | None
+) -> None:
+    broken = [color] if isinstance(color, Recorded) else []
+    recorded = pair("camera", "camera", None if broken else color, depth) + broken
+    with open_bag(write_bag(tmp_path / "bag", recorded)) as bag:
+        found = field_of_view_deg(bag, TOPICS)
+    assert found == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+def test_a_damage_is_for_who_reads_the_frames(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", pair("camera", "camera", WIDE, WIDE))
+    (file,) = path.glob("*.mcap")
+    with open_bag(path) as bag:
+        file.write_bytes(file.read_bytes()[:100])
+        assert field_of_view_deg(bag, TOPICS) is None

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import replays
-from support.bags import LABEL, SIZE, START_NS, frames, image, write_bag
+from support.bags import COLOR, LABEL, SIZE, START_NS, Recorded, frames, image, millimetres, rgb, write_bag
+from support.engines import SeeingEngine
 from support.replays import InstantSegmenter, describe, labelled_frames
+from support.two_cameras import camera_info, pinhole
 
 from m3l_core.errors import DatasetError
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.modalities import ColorModality, DepthModality
+from m3l_core.preprocessing import prepare
 from m3l_core.replay import label_images
 from m3l_core.replay.bags import BagTask, replay_bags
 from m3l_core.replay.faults.scenario import Scenario, load_scenarios
 from m3l_core.replay.preparation import prepare_bag
 from m3l_core.replay.replay import ReplayResult, ReplaySettings
 from m3l_core.replay.report.report import ReplayReport, to_dict
+from m3l_core.segmenter import Segmenter
 
 GUESSED = {"color": None, "depth": None}
 
@@ -117,3 +123,21 @@ def test_equal_choices_share_a_segmenter_in_a_process(tmp_path: Path, monkeypatc
     tasks = tasks_of(paths, load_scenarios(["none"]), None)
     assert len(list(replay_bags(tasks))) == 2
     assert len(loaded) <= 1
+
+
+def test_a_replay_sees_depth_as_wide_as_the_recording_says(tmp_path: Path) -> None:
+    modalities = (ColorModality(), DepthModality(normalization="geometry"))
+    engine = SeeingEngine()
+    segmenter = Segmenter(describe(modalities), engine)
+    info = camera_info(pinhole(SIZE, SIZE[1] / 2), "camera")
+    beside = f"{COLOR.rpartition('/')[0]}/camera_info"
+    bags = {
+        90.0: write_bag(tmp_path / "wide", [*frames(1), Recorded(beside, START_NS, info)]),
+        None: write_bag(tmp_path / "unknown", frames(1)),
+    }
+    images = {"color": Frame("color", 0, rgb(0)), "depth": Frame("depth", 0, millimetres(0))}
+    for fov_deg, path in bags.items():
+        bag = prepare_bag(path, GUESSED, segmenter.description)
+        results(BagTask(bag, tuple(load_scenarios(["none"])), ReplaySettings(), lambda: segmenter))
+        expected = prepare(FrameSet("color", images), modalities, (64, 96), None, fov_deg)
+        np.testing.assert_array_equal(engine.seen, expected.images)

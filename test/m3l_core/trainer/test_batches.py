@@ -14,8 +14,11 @@ import torch
 from support.rooms import METHODS, recipe, training_data
 
 from m3l_core.datasets.folder import Sample, read_sample
+from m3l_core.depth_geometry import Focal
 from m3l_core.errors import DatasetError
-from m3l_core.preprocessing import normalize, resize
+from m3l_core.frames import Frame, FrameSet
+from m3l_core.modalities import DepthModality
+from m3l_core.preprocessing import normalize, prepare, resize
 from m3l_core.trainer.batches import Batch, TrainingSamples, training_batches
 from m3l_core.trainer.distributed import Ranks
 from m3l_core.trainer.recipe import Recipe
@@ -217,3 +220,26 @@ def test_a_single_modality_is_never_dropped(lists: Lists) -> None:
     made = recipe(modalities=[{"kind": "depth"}], method={"modality_dropout": {"probability": 1.0}})
     dataset = samples_of(lists, made)
     assert all(dataset[0, position].present.tolist() == [True] for position in range(20))
+
+
+@pytest.mark.parametrize("fov_deg", [None, 100.0])
+@pytest.mark.parametrize("size", [(128, 192), (90, 320)])
+def test_a_wall_is_as_high_as_the_robot_sees_it_whatever_the_camera(
+    tmp_path: Path, size: tuple[int, int], fov_deg: float | None
+) -> None:
+    """Images of another shape than the network's input are squeezed into it."""
+    geometry = DepthModality(normalization="geometry")
+    made = recipe(**STILL, modalities=[geometry.model_dump()])
+    focal = Focal.of_view(fov_deg or geometry.horizontal_fov_deg, size)
+    below = ((np.arange(size[0]) + 0.5) / size[0] - 0.5) / focal.in_heights
+    depth_m = np.minimum(0.2 / np.maximum(below, 1e-6), 2.0)  # a floor 0.2 m below the camera, a wall 2 m ahead
+    depth = np.repeat(np.rint(1000 * depth_m).astype(np.uint16)[:, None], size[1], axis=1)
+    assert cv2.imwrite(str(tmp_path / "depth.png"), depth)
+    fx = None if fov_deg is None else focal.in_widths * size[1]
+    sample = Sample({"depth": tmp_path / "depth.png"}, None, "hall", fx=fx)
+    seen = samples_of(([sample], []), made)[0, 0].weak[0]
+    frames = FrameSet("depth", {"depth": Frame("depth", 0, depth)})
+    input_size = made.input_height, made.input_width
+    robot = torch.from_numpy(prepare(frames, (geometry,), input_size, horizontal_fov_deg=fov_deg).images[0, 0])
+    assert float(seen[1].max()) == pytest.approx(float(robot[1].max()), abs=0.01)
+    assert float(robot[1].max()) == pytest.approx(2 / 3 * (0.2 + 2.0 * -below[0]) - 1, abs=0.03)

@@ -69,9 +69,9 @@ def test_students_that_start_from_the_same_weights_differ_in_their_classifiers(
 
 
 def test_a_network_is_as_the_recipe_says() -> None:
-    (network,) = students(drop_path=0.3, head_dropout=0.4, head_width=8, missing="no_stream")
+    (network,) = students(drop_path=0.3, head_dropout=0.4, head_width=8, fusion_ratio=0.6, missing="no_stream")
     assert network.training
-    assert network.config.head_width == 8
+    assert (network.config.head_width, network.config.fusion_ratio) == (8, 0.6)
     assert network.config.missing == "no_stream"
     assert network.config.num_classes == 3
     assert network.config.num_modalities == 2

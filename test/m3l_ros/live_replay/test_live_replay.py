@@ -21,6 +21,7 @@ from support.bags import (
     LABEL,
     MS,
     PERIOD_NS,
+    SIZE,
     START_NS,
     Recorded,
     compressed,
@@ -30,10 +31,13 @@ from support.bags import (
     rgb,
     write_bag,
 )
-from support.bundles import write_bundle
+from support.bundles import write_bundle, write_onnx_bundle
 from support.dds_domain import own_domain, processes_of
 from support.rig import Rig
+from support.two_cameras import camera_info, pinhole
 
+from m3l_core.modalities import ColorModality, DepthModality
+from m3l_core.registration.camera_model import CameraModel
 from m3l_ros.commands import replay
 
 pytestmark = [pytest.mark.needs("rclpy", "openvino"), pytest.mark.dds]
@@ -85,9 +89,10 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return call
 
 
-def record(path: Path, count: int, compress: bool = True) -> Path:
-    """Color, as jpeg or raw, and raw depth at 10 Hz; ground truth of the first half."""
-    recorded = []
+def record(path: Path, count: int, compress: bool = True, camera: CameraModel | None = None) -> Path:
+    """Color, as jpeg or raw, and raw depth at 10 Hz; ground truth of the first half; camera_info of a ``camera``."""
+    beside = f"{COLOR.rpartition('/')[0]}/camera_info"
+    recorded = [] if camera is None else [Recorded(beside, START_NS, camera_info(camera, "camera"))]
     for number in range(count):
         stamp = START_NS + number * PERIOD_NS
         color = compressed(jpeg(number), "rgb8; jpeg compressed bgr8", stamp) if compress else None
@@ -203,3 +208,16 @@ def test_where_no_node_runs_there_is_none_to_attach_to(
     )
     assert ended.status == 1
     assert "no segment_node is heard in this ROS domain" in ended.error
+
+
+@pytest.mark.slow
+def test_the_node_is_told_the_camera_of_the_recording(
+    played: Callable[..., Ended], domain: int, tmp_path: Path
+) -> None:
+    bundle = write_onnx_bundle(tmp_path / "tiny", (ColorModality(), DepthModality(normalization="geometry")))
+    bag = record(tmp_path / "hall", COUNT, camera=pinhole(SIZE, SIZE[1] / 3))
+    ended = played(bag, "--bundle", bundle, "--domain", domain, "--scenario", "none")
+    assert not ended.status, ended.error
+    live = ended.scenarios["none"]["measures"]["live"]
+    # The first set may come before the camera_info, which has a topic of its own.
+    assert live["equal"] >= live["frames_labelled_offline_too"] - 2 > COUNT // 2
