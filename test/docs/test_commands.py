@@ -162,6 +162,8 @@ COMMANDS: dict[str, Run | str] = {
     "name=indoor_rendered --data DATA --output runs/indoor_rendered": (
         "trains for half an hour, and needs NYU Depth v2 and the rooms"
     ),
+    ".venv/bin/m3l_replay runs/robot_lab --bundle BUNDLE --scenario none no_color no_depth intermittent degraded "
+    "--output runs/replay": "needs frames of a robot; test/m3l_core/replay/test_command.py runs it on others",
     PYTHON + "training/experiments/selection.py --data rooms --jobs 2": HOURS.format("test_selection.py"),
     # docs/training.md
     "scripts/setup_env ros,train,imagenet": INSTALLS,
