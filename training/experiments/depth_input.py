@@ -3,7 +3,7 @@
 
     python training/experiments/depth_input.py --data nyuv2 --jobs 2
 
-Each run trains one network with all labels under training/experiments/nyuv2/conditions.yaml: the one that is shipped,
+Each run trains one network with all labels under training/experiments/nyuv2/choices.yaml: the one that is shipped,
 that with one thing changed (how depth looks to it, whether its head takes in both streams, how much they exchange), and
 a network of color alone, which both sensors are to be worth more than. The test frames are not touched. Every run
 leaves one small file in training/experiments/nyuv2/depth_input/; stopped, the same command goes on, and prints the
@@ -28,8 +28,6 @@ from m3l_core.trainer.runs import parser_of_runs, run_comparison, write_result
 RECIPES = Path(__file__).parents[1] / "recipes"
 NYUV2 = Path(__file__).parent / "nyuv2"
 RESULTS = NYUV2 / "depth_input"
-ITERATIONS = 400
-"""Two minutes of one core."""
 SEEDS = (0, 1)
 SHIPPED, COLOR_ALONE = "as shipped", "color alone"
 CHANGES: dict[str, Sequence[str]] = {
@@ -56,16 +54,9 @@ class Run:
         return f"{self.change.replace(',', '').replace(' ', '_')}-{self.seed}"
 
     def recipe(self, settings: Sequence[str] = ()) -> Recipe:
-        files = [RECIPES / "methods" / "paper_supervised.yaml", NYUV2 / "conditions.yaml"]
+        files = [RECIPES / "methods" / "paper_supervised.yaml", NYUV2 / "choices.yaml"]
         data = {"labelled": "train.json", "validation": "val.json", "class_map": THIRTEEN_OF_FORTY}
-        own = [
-            f"labels={THIRTEEN.model_dump_json()}",
-            f"data={json.dumps(data)}",
-            f"seed={self.seed}",
-            "head=joint",
-            f"phases.0.iterations={ITERATIONS}",
-            f"evaluate_every={ITERATIONS}",
-        ]
+        own = [f"labels={THIRTEEN.model_dump_json()}", f"data={json.dumps(data)}", f"seed={self.seed}"]
         return load_recipe(files, [*own, *CHANGES[self.change], *settings])
 
 

@@ -4,7 +4,7 @@
     python training/experiments/sensor_strength.py --data nyuv2 --jobs 2
 
 Each run trains the network of both sensors, and one for depth where its strength is new, with all labels under
-training/experiments/nyuv2/conditions.yaml and other ``depth_sensor`` and ``failing_sensor``. They are measured on the
+training/experiments/nyuv2/choices.yaml and other ``depth_sensor`` and ``failing_sensor``. They are measured on the
 validation frames as they are, with the depth that a camera would give of them (the model at 1, as
 training/experiments/depth_holes.py holds it against a RealSense), and with color and depth from failing sensors. The
 test frames are not touched. Every run leaves one small file in training/experiments/nyuv2/sensors/; stopped, the same
@@ -38,8 +38,6 @@ from m3l_core.trainer.runs import parser_of_runs, run_comparison, write_result
 RECIPES = Path(__file__).parents[1] / "recipes"
 NYUV2 = Path(__file__).parent / "nyuv2"
 RESULTS = NYUV2 / "sensors"
-ITERATIONS = 400
-"""Of each network: two to three minutes of one core."""
 SEEDS = (0, 1)
 DEPTH_SENSOR, FAILING_SENSOR = 0.5, 0.15
 """Of training/recipes/indoor.yaml; each is varied beside the other."""
@@ -70,15 +68,12 @@ class Run:
         return self.failing_sensor == FAILING_SENSOR
 
     def recipe(self, settings: Sequence[str] = ()) -> Recipe:
-        files = [RECIPES / "methods" / "paper_supervised.yaml", NYUV2 / "conditions.yaml"]
+        files = [RECIPES / "methods" / "paper_supervised.yaml", NYUV2 / "choices.yaml"]
         data = {"labelled": "train.json", "validation": "val.json", "class_map": THIRTEEN_OF_FORTY}
         own = [
             f"labels={THIRTEEN.model_dump_json()}",
             f"data={json.dumps(data)}",
             f"seed={self.seed}",
-            "head=joint",
-            f"phases.0.iterations={ITERATIONS}",
-            f"evaluate_every={ITERATIONS}",
             f"augmentation.depth_sensor={self.depth_sensor}",
             f"augmentation.failing_sensor={self.failing_sensor}",
             *settings,
