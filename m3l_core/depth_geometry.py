@@ -27,13 +27,20 @@ _STRIDE = 2
 _TOLERANCES_DEG = (45.0, 45.0, 15.0, 15.0)
 """How far a normal may be from up, or from level, to vote; each round starts from the last one's answer."""
 _UP = np.array([0.0, -1.0, 0.0], np.float32)
+_FOV_DEG = (5.0, 160.0)
 _LOWEST_SHARE = 0.01
 """Share of the pixels that may lie below the floor: noise."""
 
 
-def fov_deg(focal_px: float, width: int) -> float:
-    """How wide a pinhole camera sees from side to side, in degrees, by its focal length and the width of its images."""
-    return 2 * math.degrees(math.atan(width / (2 * focal_px)))
+def fov_deg(focal_px: float, width: int) -> float | None:
+    """How wide a pinhole camera sees from side to side, in degrees, by its focal length and the width of its images.
+
+    None where that is more, or less, than a pinhole camera can see: then the focal length is wrong.
+    """
+    if not (width > 0 and focal_px > 0 and math.isfinite(focal_px)):
+        return None
+    found = 2 * math.degrees(math.atan(width / (2 * focal_px)))
+    return found if _FOV_DEG[0] <= found <= _FOV_DEG[1] else None
 
 
 class Focal(NamedTuple):

@@ -16,7 +16,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
 from m3l_core.frames import Frame, FrameSet
-from m3l_core.registration.camera_model import horizontal_fov_deg, image_size
+from m3l_core.registration.camera_model import horizontal_fov_deg, image_size, is_rectified
 from m3l_core.segmenter import Segmenter
 from m3l_core.streaming.latest_only_worker import LatestOnlyWorker
 from m3l_core.streaming.modality_report import ModalityReport, ModalityState
@@ -29,7 +29,7 @@ from m3l_ros.log_bridge import EventLog
 from m3l_ros.parameters import health_thresholds, output_settings, sync_config, value
 from m3l_ros.polling import Polling
 from m3l_ros.publishers import SegmentationPublishers
-from m3l_ros.sensor_inputs import transport_parameter
+from m3l_ros.sensor_inputs import leading_topic, transport_parameter
 
 CLOCK_STANDS_S = 2.0
 STEPS = ("decode and synchronize", "wait for the worker", "segment", "publish", "total")
@@ -59,6 +59,7 @@ class LabellingSession:
         self._segmenter = segmenter
         self._publishers = publishers
         self._camera_info: CameraInfo | None = None
+        self._rectified = is_rectified(node.resolve_topic_name(leading_topic(segmenter.description.image_kinds)))
         self._outputs = output_settings(node)
         self._missed: list[str] = []
         """What those who listen to the outputs miss."""
@@ -222,7 +223,8 @@ class LabellingSession:
     def _field_of_view_deg(self, images: tuple[int, int]) -> float | None:
         """How wide images of (H, W) see, by a camera_info of the same aspect ratio."""
         info = self._camera_info
-        return horizontal_fov_deg(info) if info is not None and is_same_aspect(image_size(info), images) else None
+        about_them = info is not None and is_same_aspect(image_size(info), images)
+        return horizontal_fov_deg(info, self._rectified) if about_them else None
 
     def _fitted_camera_info(self, images: tuple[int, int], size: tuple[int, int]) -> CameraInfo | None:
         """The camera_info for a mask of (H, W) = ``size`` over such images, if there is one that fits."""

@@ -59,6 +59,7 @@ class NodeClient:
         rclpy.init(context=self._context, domain_id=domain_id)
         self._node = rclpy.create_node(name, context=self._context)
         self._publishers = {topic: self._node.create_publisher(kind, topic, 5) for topic, kind in topics.items()}
+        self._unasked: dict[str, Any] = {}
         self._node.create_subscription(Image, "segmentation/mask", self._receive_mask, 10)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -92,9 +93,14 @@ class NodeClient:
         """Topics to which others publish, too."""
         return [topic for topic in self._publishers if self._node.count_publishers(topic) > 1]
 
+    def announce(self, topic: str, kind: type) -> None:
+        """Make a further topic, to which nobody needs to subscribe, ready to be published on."""
+        if topic not in self._unasked:
+            self._unasked[topic] = self._node.create_publisher(kind, topic, 5)
+
     def publish(self, topic: str, raw: bytes) -> None:
         """Publish a serialized message (CDR)."""
-        self._publishers[topic].publish(raw)
+        (self._publishers.get(topic) or self._unasked[topic]).publish(raw)
 
     def pace(self, items: Iterable[T], time_ns: Callable[[T], int]) -> Iterator[T]:
         """Each item when it is due: as long after the first as their times are apart.

@@ -23,7 +23,7 @@ from m3l_core.overlay import overlay
 from m3l_core.streaming.image_messages import fill_image, set_stamp
 from m3l_ros.labelled_cloud import LabelledCloud
 from m3l_ros.output_settings import OutputSettings
-from m3l_ros.sensor_inputs import input_topic
+from m3l_ros.sensor_inputs import leading_topic
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
@@ -45,8 +45,8 @@ class SegmentationPublishers:
         self._kinds = description.image_kinds
         self._overrides = QoSOverridingOptions.with_default_policies()
         depths = [name for name, kind in self._kinds.items() if kind == "depth"]
-        seen = "color" if "color" in self._kinds or not depths else depths[0]
-        self._cloud = LabelledCloud(depths, *map(node.resolve_topic_name, (input_topic(seen), "color/camera_info")))
+        leading = leading_topic(self._kinds)
+        self._cloud = LabelledCloud(depths, *map(node.resolve_topic_name, (leading, "color/camera_info")))
         self._publishers = {
             **self._with_png("mask"),
             **self._with_png("confidence"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from m3l_core.errors import BundleError
 from m3l_core.frames import ImageKind
@@ -20,6 +20,12 @@ _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 def input_topic(modality: str) -> str:
     """Relative and without its transport; rectified depth has the name that image_pipeline gives it."""
     return "depth/image_rect" if modality == "depth" else f"{modality}/image_raw"
+
+
+def leading_topic(kinds: Mapping[str, ImageKind]) -> str:
+    """Relative: of the camera that all images are registered to, which is depth's where the bundle has no color."""
+    depths = [name for name, kind in kinds.items() if kind == "depth"]
+    return input_topic("color" if "color" in kinds or not depths else depths[0])
 
 
 def transport_parameter(modality: str) -> str:

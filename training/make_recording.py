@@ -6,11 +6,11 @@
     python training/make_recording.py robot_lab runs/robot_lab --rate 15
     python training/make_recording.py nyuv2/val.json runs/hall --recording val_003 --rate 2
 
-The folder holds frames.json, or an index file is named: as training reads it (color, depth, label and recording of each
-frame), or with the ``name`` of each, whose files are color/NAME.jpg, depth/NAME.png and label/NAME.png. A frame may
-have ``stamp_ns``, else --rate tells how they follow each other, and ``fx``, the focal length in pixels; where it is
-known, there is a camera_info. Images stay compressed as they are, so nothing is lost. --class-map brings the labels to
-the classes of --bundle.
+The folder holds frames.json, or an index file is named: as training reads it (color, depth, label and recording of
+each frame), or with the ``name`` of each, whose files are color/NAME.jpg, depth/NAME.png and label/NAME.png. A frame
+may have ``stamp_ns``, else --rate tells how they follow each other, and ``fx``, the focal length in pixels; where it
+is known, there is a camera_info, of which a replay takes the first for all frames. Images stay compressed as they
+are, so nothing is lost. --class-map brings the labels to the classes of --bundle.
 """
 
 from __future__ import annotations

@@ -69,9 +69,10 @@ class Sample:
     """Focal length in pixels of the camera that its images are registered to, if it is known."""
 
     def horizontal_fov_deg(self, images: Mapping[str, NDArray[Any]]) -> float | None:
-        """How wide that camera sees; ``images`` are those of its files."""
-        width = next(iter(images.values())).shape[1]
-        return None if self.fx is None else fov_deg(self.fx, width)
+        """How wide that camera sees, if it is known; ``images`` are those of its files that are used."""
+        if self.fx is None or not images:
+            return None
+        return fov_deg(self.fx, next(iter(images.values())).shape[1])
 
 
 def read_index(

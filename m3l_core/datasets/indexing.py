@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def read_recordings(folder: Path, modalities: Sequence[str] = ("color", "depth")
             continue
         images = {name: _by_stem(path / name) for name in modalities}
         labels = _by_stem(path / LABEL)
-        teachers, focal_lengths = _told(path)
+        teachers, focal_lengths = _told(path, modalities)
         stems = sorted(set[str]().union(*images.values()))
         # A label may also belong to a picture of a modality that is not asked for.
         pictured = {file.stem for file in path.glob("*/*") if file.parent.name != LABEL}
@@ -154,7 +154,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _told(folder: Path) -> tuple[dict[Path | None, Teacher], dict[str, float | None]]:
+def _told(folder: Path, modalities: Sequence[str]) -> tuple[dict[Path | None, Teacher], dict[str, float | None]]:
     """What extraction says: label -> the model that made it, unless somebody has corrected it; stem -> focal length.
 
     Raises:
@@ -171,11 +171,17 @@ def _told(folder: Path) -> tuple[dict[Path | None, Teacher], dict[str, float | N
             and (label := folder / entry[LABEL]).is_file()
             and entry["sha256"][LABEL] == hashlib.sha256(label.read_bytes()).hexdigest()
         }
-        return teachers, {str(entry.get("stamp_ns")): focal_length_of(entry) for entry in entries}
+        return teachers, {_stem(entry, modalities): focal_length_of(entry) for entry in entries}
     except (OSError, ValueError, LookupError, TypeError, DatasetError) as error:
         raise DatasetError(
             f"{index} cannot be read for who labelled its frames, and with which camera: {error}"
         ) from error
+
+
+def _stem(entry: Mapping[str, Any], modalities: Iterable[str]) -> str:
+    """That the pictures of an entry share."""
+    pictures = (entry[name] for name in modalities if isinstance(entry.get(name), str))
+    return str(entry.get("name") or next((Path(picture).stem for picture in pictures), ""))
 
 
 def _entry(folder: Path, sample: Sample, modalities: Iterable[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from m3l_core.bags.arrivals import Arrival, stamped
 from m3l_core.bags.frame_sets import MODALITIES, BagFrames
 from m3l_core.bags.reader import Bag, deserialize, open_bag
 from m3l_core.datasets.indexing import LABEL
+from m3l_core.depth_geometry import Focal
 from m3l_core.errors import DatasetError, ImageMessageError, M3LError
 from m3l_core.extraction.frame_choice import changing, thinned
 from m3l_core.extraction.frame_index import FrameIndex
@@ -32,7 +33,7 @@ from m3l_core.extraction.task import ExtractionSettings, ExtractionTask
 from m3l_core.files import sole_user
 from m3l_core.frames import FrameSet
 from m3l_core.parallel import in_processes, in_threads
-from m3l_core.registration.cameras import RecordedCameras, read_cameras
+from m3l_core.registration.cameras import RecordedCameras, field_of_view_deg, read_cameras
 from m3l_core.streaming.image_messages import decode_label, stamp_to_ns
 
 _OUTSIDE = "outside of the time range"
@@ -140,9 +141,8 @@ def _extract(
 
     frames = BagFrames(bag, task.topics, settings.sync, faults=needed, advance=lambda: advance(1))
     extraction.dropped, extraction.remarks = frames.dropped, frames.remarks
-    fx = None if cameras.seeing is None else cameras.seeing.fx
-    write = partial(write_frame_set, folder, task.name, cameras.registration, fx=fx)
-    with FrameIndex(folder) as index:
+    write = partial(write_frame_set, folder, task.name, cameras.registration)
+    with FrameIndex(folder, _focal_length(bag, task, cameras)) as index:
         try:
             wanted = _wanted(frames, bag.start_ns, settings, extraction, index)
             for written in in_threads(write, wanted, task.threads):
@@ -172,6 +172,12 @@ def _source(bag: Bag, task: ExtractionTask, cameras: RecordedCameras) -> dict[st
         **({} if task.settings.labels is None else {LABELS: task.settings.labels.described()}),
         "last_choice": task.settings.described(),
     }
+
+
+def _focal_length(bag: Bag, task: ExtractionTask, cameras: RecordedCameras) -> float | None:
+    """In pixels of the files, if it is known."""
+    fov_deg, size = field_of_view_deg(bag, task.topics), cameras.size
+    return None if fov_deg is None or size is None else Focal.of_view(fov_deg, size).in_widths * size[1]
 
 
 def _wanted(

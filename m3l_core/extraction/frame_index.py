@@ -2,8 +2,8 @@
 
 A JSON list with one entry a line, by stamp. An entry is one of ``folder.py``'s, so that ``read_index`` reads it, with
 more: ``stamp_ns`` of the reference frame; ``offsets_ns``, modality -> how much later its own stamp is; ``missing``,
-modality -> why it is null; ``sha256``, field -> hash of its file; ``teacher``, the model whose label it is, until
-somebody corrects it. The cameras are in source.yaml beside it.
+modality -> why it is null; ``fx``, if the recording tells it; ``sha256``, field -> hash of its file; ``teacher``, the
+model whose label it is, until somebody corrects it. The cameras are in source.yaml beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from m3l_core.datasets.folder import TEACHER, Teacher, teacher_of
+from m3l_core.datasets.folder import FOCAL_LENGTH, TEACHER, Teacher, teacher_of
 from m3l_core.datasets.indexing import LABEL, RECORDING_INDEX
 from m3l_core.errors import DatasetError
 from m3l_core.files import replacing_file
@@ -33,14 +33,15 @@ class FrameIndex:
 
     Args:
         folder: of the recording.
+        fx: focal length in pixels, for every entry, the former ones as well; None if it is not known.
 
     Raises:
         DatasetError: there is an index that cannot be read.
         OSError: it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, fx: float | None = None) -> None:
+        self._folder, self._fx = folder, fx
         self._entries = sqlite3.connect("")  # a temporary database, on disk where it grows
         self._entries.execute("CREATE TABLE entries (stamp_ns INTEGER PRIMARY KEY, entry TEXT)")
         self._entries.execute("CREATE TABLE met (stamp_ns INTEGER PRIMARY KEY)")
@@ -87,6 +88,8 @@ class FrameIndex:
             file.write("[")
             for (text,) in self._entries.execute("SELECT entry FROM entries ORDER BY stamp_ns"):
                 entry = self._with_label(json.loads(text))
+                if self._fx is not None:
+                    entry[FOCAL_LENGTH] = round(self._fx, 3)
                 if all((self._folder / name).is_file() for name in _files(entry)):
                     file.write(separator + json.dumps(entry))
                     separator = ",\n"

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.frame_sets import MODALITIES, RecordedFrame
-from m3l_core.datasets.folder import FOCAL_LENGTH
 from m3l_core.errors import ImageMessageError
 from m3l_core.extraction.frame_index import sha256
 from m3l_core.files import replacing_file
@@ -35,15 +34,9 @@ class WrittenSet(NamedTuple):
 
 
 def write_frame_set(
-    folder: Path,
-    recording: str,
-    registration: DepthRegistration | None,
-    frame_set: FrameSet,
-    fx: float | None = None,
+    folder: Path, recording: str, registration: DepthRegistration | None, frame_set: FrameSet
 ) -> WrittenSet:
     """Write what is not there yet of a frame set: ``folder/MODALITY/STAMP_NS.png`` or ``.jpg``.
-
-    ``fx``, the focal length in pixels, goes into the entry if it is known.
 
     Raises:
         OSError: a file cannot be written.
@@ -72,7 +65,6 @@ def write_frame_set(
         "offsets_ns": {name: frame.stamp_ns - stamp_ns for name, frame in used.items()},
         "missing": {**frame_set.missing, **useless},
         "sha256": hashes,
-        **({} if fx is None else {FOCAL_LENGTH: round(fx, 3)}),
     }
     return WrittenSet(entry, written, useless)
 

@@ -6,7 +6,6 @@ coordinates.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,8 +26,6 @@ _UNDONE_PX = 0.5
 _RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])")
 _WIDEST = 6.0
 """Tangent of the angle to the optical axis, some 80 degrees: beyond, a plane cannot show what a lens sees."""
-_FOV_DEG = (5.0, 160.0)
-"""What a pinhole camera may see from side to side: else K is wrong."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -156,13 +153,16 @@ def camera_model(info: Any, rectified: bool) -> CameraModel:
     return CameraModel(size, matrix, info.distortion_model, numbers, rotation, baseline)
 
 
-def horizontal_fov_deg(info: Any) -> float | None:
-    """How wide the camera of a sensor_msgs/CameraInfo sees, a pinhole by its K; None if it is not calibrated."""
-    width, focal = image_size(info)[1], image_matrices(info)[0][0, 0]
-    if not (width and focal > 0 and math.isfinite(focal)):
-        return None
-    found = fov_deg(focal, width)
-    return found if _FOV_DEG[0] <= found <= _FOV_DEG[1] else None
+def horizontal_fov_deg(info: Any, rectified: bool) -> float | None:
+    """How wide the images of a sensor_msgs/CameraInfo see; None if the camera is not calibrated.
+
+    Args:
+        info: the message.
+        rectified: as ``camera_model`` has it. Without, K counts as that of a pinhole.
+    """
+    whole, projection = image_matrices(info)
+    matrix = projection if rectified and projection[0, 0] > 0 else whole
+    return fov_deg(matrix[0, 0], image_size(info)[1])
 
 
 def image_size(info: Any) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3l_core.bags.reader import Bag, deserialize
-from m3l_core.depth_geometry import Focal
+from m3l_core.bags.topics import choose_topics
 from m3l_core.errors import DatasetError, ImageMessageError
 from m3l_core.registration.camera_model import (
     CameraModel,
@@ -30,6 +30,8 @@ from m3l_core.streaming.registration import is_same_aspect
 
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _TRANSPORT = re.compile(r"/(compressedDepth|compressed)$")
+_TRIED = 30
+"""So many messages of a camera_info are looked at for a calibrated one."""
 _ONE_PLACE = 1e-3
 """Metres, and radians: cameras that lie closer are one, of which two frames were named."""
 _IN_THE_DRIVER = (
@@ -53,16 +55,14 @@ class RecordedCamera:
     """Its camera_info, if one was recorded."""
 
     @property
+    def info_topic(self) -> str:
+        return _beside(self.topic)
+
+    @property
     def horizontal_fov_deg(self) -> float | None:
         """How wide its images see, if a camera_info that is about them says it."""
         about_them = self.info is not None and is_same_aspect(image_size(self.info), self.size)
-        return horizontal_fov_deg(self.info) if about_them else None
-
-    @property
-    def fx(self) -> float | None:
-        """Focal length in pixels of its images, if that is known."""
-        fov_deg = self.horizontal_fov_deg
-        return None if fov_deg is None else Focal.of_view(fov_deg, self.size).in_widths * self.size[1]
+        return horizontal_fov_deg(self.info, is_rectified(_base(self.topic))) if about_them else None
 
     def __str__(self) -> str:
         return f"{self.topic} (frame '{self.frame_id}', {self.size[1]}x{self.size[0]})"
@@ -78,10 +78,11 @@ class RecordedCameras:
     """What registers depth to color; None if it is so already."""
 
     @property
-    def seeing(self) -> RecordedCamera | None:
-        """Whose view color and registered depth share; None if no camera_info says how wide it is."""
-        known = (self.by_modality[name] for name in ("color", "depth") if name in self.by_modality)
-        return next((camera for camera in known if camera.horizontal_fov_deg is not None), None)
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of the images, registered; None if they differ."""
+        color = self.by_modality.get("color") if self.registration is not None else None
+        sizes = {camera.size for camera in ([*self.by_modality.values()] if color is None else [color])}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def described(self) -> dict[str, Any]:
         """In words that a file can hold."""
@@ -139,9 +140,19 @@ def unregistered_depth(bag: Bag, topics: Mapping[str, str]) -> str | None:
 
 
 def seeing_camera(bag: Bag, topics: Mapping[str, str]) -> RecordedCamera | None:
-    """``RecordedCameras.seeing`` of a bag; None also where it is damaged, which is for who reads its frames to tell."""
+    """Whose view color and registered depth share, whichever of them is used; None if no camera_info tells how wide.
+
+    None also where the bag is damaged, which is for who reads its frames to tell.
+    """
     with suppress(DatasetError):
-        return RecordedCameras(_cameras(bag, topics)).seeing
+        cameras = _cameras(bag, topics)
+        known = next((camera for camera in cameras.values() if camera.horizontal_fov_deg is not None), None)
+        if known is not None or "color" in topics:
+            return known
+        color = _camera(bag, "color", choose_topics(bag.topics, {"color": None})["color"])
+        depth = cameras.get("depth")
+        if color is not None and depth is not None and is_same_aspect(color.size, depth.size):
+            return color if color.horizontal_fov_deg is not None else None
     return None
 
 
@@ -152,9 +163,9 @@ def field_of_view_deg(bag: Bag, topics: Mapping[str, str]) -> float | None:
 
 
 def _cameras(bag: Bag, topics: Mapping[str, str]) -> dict[str, RecordedCamera]:
-    return {
-        modality: camera for modality, topic in topics.items() if (camera := _camera(bag, modality, topic)) is not None
-    }
+    """Of color, then of depth."""
+    used = {name: topics[name] for name in ("color", "depth") if name in topics}
+    return {name: camera for name, topic in used.items() if (camera := _camera(bag, name, topic)) is not None}
 
 
 def _pose(bag: Bag, color: RecordedCamera, depth: RecordedCamera) -> NDArray[np.float64] | None:
@@ -180,29 +191,39 @@ def _camera(bag: Bag, modality: str, topic: str) -> RecordedCamera | None:
 
 
 def _info(bag: Bag, topic: str) -> tuple[Any, str]:
-    """The first camera_info of an image topic, or None and why there is none."""
+    """The first calibrated camera_info of an image topic, else the first; or None and why there is none."""
     beside = _beside(topic)
     if beside not in bag.topics or bag.topics[beside].msgtype != _CAMERA_INFO:
         return None, f"{beside} was not recorded"
-    for recorded in islice(bag.messages((beside,)), 1):
+    first, why = None, f"{beside} has no message"
+    for recorded in islice(bag.messages((beside,)), _TRIED):
         try:
-            return deserialize(recorded), ""
+            info = deserialize(recorded)
         except ImageMessageError as error:
-            return None, f"{beside}: {error}"
-    return None, f"{beside} has no message"
+            why = f"{beside}: {error}"
+            continue
+        if info.k[0] > 0:
+            return info, ""
+        first = info if first is None else first
+    return first, why
 
 
 def _model(info: Any, topic: str) -> CameraModel | str:
     """The camera of an image topic, or why it is not known."""
     try:
-        return camera_model(info, rectified=is_rectified(_TRANSPORT.sub("", topic)))
+        return camera_model(info, rectified=is_rectified(_base(topic)))
     except ImageMessageError as error:
         return f"{_beside(topic)}: {error}"
 
 
 def _beside(topic: str) -> str:
     """Where image_transport has the camera_info of an image topic."""
-    return f"{_TRANSPORT.sub('', topic).rpartition('/')[0]}/camera_info"
+    return f"{_base(topic).rpartition('/')[0]}/camera_info"
+
+
+def _base(topic: str) -> str:
+    """Without its transport."""
+    return _TRANSPORT.sub("", topic)
 
 
 def _registered(color: RecordedCamera, depth: RecordedCamera, pose: NDArray[np.float64] | None) -> bool:

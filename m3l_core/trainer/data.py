@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,11 @@ from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import Sample, read_index
 from m3l_core.datasets.splits import split_by_recording
 from m3l_core.errors import DatasetError
+from m3l_core.modalities import DepthModality
 from m3l_core.trainer.recipe import Recipe
 from m3l_core.trainer.settings import DataSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class TrainingData:
                     relative(sample.label),
                     None if sample.label is None else hashlib.sha256(sample.label.read_bytes()).hexdigest(),
                     {name: [relative(path), path.stat().st_size] for name, path in sample.images.items()},
+                    *([] if sample.fx is None else [sample.fx]),
                 ]
                 for sample in samples
             ]
@@ -72,7 +77,18 @@ def read_data(recipe: Recipe, folder: Path, anywhere: bool = False) -> TrainingD
             f"{recipe.name} teaches by pseudo labels, and {trained} has no frame without a label: set "
             "data.label_fraction below 1, name a list in data.unlabelled, or take the recipe paper_supervised_dropout"
         )
+    _tell_of_unknown_cameras(recipe, [*labelled, *unlabelled, *validation])
     return TrainingData(labelled, unlabelled, validation, folder)
+
+
+def _tell_of_unknown_cameras(recipe: Recipe, samples: Sequence[Sample]) -> None:
+    """A robot's camera_info says how wide it sees: a network should have learnt from frames that say it, too."""
+    for each in recipe.modalities:
+        if isinstance(each, DepthModality) and each.normalization == "geometry":
+            unknown = sum(sample.fx is None for sample in samples)
+            if unknown:
+                told = "%d of %d frames have no fx, the focal length: their cameras are taken to see %g degrees"
+                logger.info(told, unknown, len(samples), each.horizontal_fov_deg)
 
 
 def validation_index(recipe: Recipe, folder: Path) -> Path:

@@ -72,13 +72,14 @@ class LiveReplay:
         settings = settings or ReplaySettings()
         inputs = recorded_inputs(bag, topics) if self._attach else own_inputs(bag, topics)
         run = LiveRun(topics, settings, sensors(segmenter.description, topics))
-        # A node that is there already has the topics of its robot, and hears no camera_info but its own.
-        camera = None if self._attach else seeing_camera(bag, topics)
+        camera = seeing_camera(bag, topics)
         segmenter.horizontal_fov_deg = None if camera is None else camera.horizontal_fov_deg
+        info_topic = camera.info_topic if camera is not None and self._attach else "/color/camera_info"
+        told = None if camera is None else (info_topic, camera.info)
         with LabelStore() as masks:
             try:
                 client, node = self._node_of(settings, inputs, segmenter)
-                run.play(bag, faults, client, node, inputs, masks, advance, camera)
+                run.play(bag, faults, client, node, inputs, masks, advance, told)
             except BaseException:
                 self.close()  # the next bag needs a node that is not in the middle of this one
                 raise

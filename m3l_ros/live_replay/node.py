@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from m3l_core.bags.reader import Bag
 from m3l_core.bags.topics import IMAGE
@@ -24,7 +24,6 @@ from m3l_ros.node_process import running_node
 from m3l_ros.sensor_inputs import input_topic, transport_parameter
 
 NAME = "segment_node"
-CAMERA_INFO_TOPIC = "/color/camera_info"
 _PATIENCE_S = 15.0
 _ENGINE_PATIENCE_S = 300.0
 
@@ -42,7 +41,7 @@ class NodeInputs(NamedTuple):
 
 def own_inputs(bag: Bag, topics: Mapping[str, str]) -> NodeInputs:
     """Those of a node that is started for the bag: its topics are its own, whatever the recorded ones are called."""
-    inputs = NodeInputs({}, {CAMERA_INFO_TOPIC: CameraInfo}, {})
+    inputs = NodeInputs({}, {}, {})
     for modality, recorded in topics.items():
         raw = bag.topics[recorded].msgtype == IMAGE
         transport = "raw" if raw else ("compressedDepth" if modality == "depth" else "compressed")

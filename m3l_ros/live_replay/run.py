@@ -9,16 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
 
 from m3l_core.bags.arrivals import Arrival, Faults
 from m3l_core.bags.reader import Bag
 from m3l_core.errors import DatasetError, M3LError
 from m3l_core.frames import ImageKind
-from m3l_core.registration.cameras import RecordedCamera
 from m3l_core.replay.arrival_log import ArrivalLog, Origin
 from m3l_core.replay.label_images import LabelStore
 from m3l_core.replay.measures.comparisons import Comparisons
@@ -27,7 +27,7 @@ from m3l_core.replay.measures.state_timeline import StateTimeline
 from m3l_core.replay.measures.timing import DeliveryMeter
 from m3l_core.replay.replay import ReplayResult, ReplaySettings, no_message
 from m3l_ros.live_replay.accounts import Accounts, report_of
-from m3l_ros.live_replay.node import CAMERA_INFO_TOPIC, LiveNode, NodeInputs
+from m3l_ros.live_replay.node import LiveNode, NodeInputs
 from m3l_ros.live_replay.outgoing import Outgoing, pack, readable_messages, serialized
 from m3l_ros.node_client import NodeClient, NodeStatus
 
@@ -81,11 +81,11 @@ class LiveRun:
         inputs: NodeInputs,
         masks: LabelStore,
         advance: Callable[[], None],
-        camera: RecordedCamera | None = None,
+        camera_info: tuple[str, Any] | None = None,
     ) -> None:
         """Publish every message when it is due, and wait until the node has made of them all that it will.
 
-        ``masks`` takes the labels that come, by their stamps; the node is told the camera_info of ``camera`` first.
+        ``masks`` takes the labels that come, by their stamps. A ``camera_info``, topic and message, goes before each.
 
         Raises:
             DatasetError: the bag has no message on its topics.
@@ -98,14 +98,17 @@ class LiveRun:
             raise DatasetError(self.log.damage or no_message(bag, self._topics))
         self._timelines = {name: StateTimeline(self.log.start_ns) for name in self._topics}
         client.on_mask, client.on_statuses = partial(self._take_mask, masks), self._take_statuses
+        beside = None if camera_info is None else (camera_info[0], serialized(camera_info[1]))
+        if beside is not None:
+            client.announce(beside[0], CameraInfo)
         self._before = node.begin()
-        if camera is not None:
-            client.publish(CAMERA_INFO_TOPIC, serialized(camera.info))
         self._last_message_ns = self.log.end_ns if first is None else first.arrival.time_ns
         self._ahead_ns = self._last_message_ns - time.monotonic_ns()
         everything = chain([] if first is None else [first], packed)
         for message in client.pace(everything, lambda each: each.arrival.time_ns):
             self._note(message)
+            if beside is not None:
+                client.publish(*beside)
             client.publish(inputs.topics[message.arrival.modality], message.raw)
             if self._disk_error is not None:
                 raise self._disk_error

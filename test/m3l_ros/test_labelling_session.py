@@ -118,3 +118,24 @@ def test_depth_is_seen_as_wide_as_the_camera_info_says(tmp_path: Path) -> None:
         is_seen("the bundle's own, as that is of a part of the image", cropped, None)
         is_seen("that of the camera_info", wide, 90.0)
         is_seen("the bundle's own, as that is not calibrated", CameraInfo(height=64, width=96), None)
+
+
+def test_rectified_color_is_seen_as_wide_as_p_says(tmp_path: Path) -> None:
+    modalities = (ColorModality(), DepthModality(normalization="geometry"))
+    bundle, engine = write_onnx_bundle(tmp_path / "tiny", modalities), SeeingEngine()
+    color, depth = messages.rgb(7), messages.millimetres(7)
+    frames = FrameSet("color", {"color": Frame("color", 0, color), "depth": Frame("depth", 0, depth)})
+    expected = prepare(frames, modalities, (64, 96), None, 90.0).images
+    info = CameraInfo(height=64, width=96, k=[60.0, 0.0, 47.5, 0.0, 60.0, 31.5, 0.0, 0.0, 1.0])
+    info.p = [48.0, 0.0, 47.5, 0.0, 0.0, 48.0, 31.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    remapped = ["--ros-args", "-r", "color/image_raw:=/color/image_rect"]
+    with Rig(bundle, engine_loader=loader(engine), cli_args=remapped) as rig:
+        driver = rig.driver
+
+        def send() -> int:
+            stamp_ns = driver.next_stamp()
+            driver.send("/color/camera_info", info, stamp_ns)
+            driver.send("/color/image_rect", messages.image(color, "rgb8"), stamp_ns)
+            return driver.send_depth(messages.image(depth, "16UC1"), stamp_ns)
+
+        driver.repeat("the field of view of P", send, lambda _: np.array_equal(engine.seen, expected))

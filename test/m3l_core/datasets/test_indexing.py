@@ -218,3 +218,18 @@ def test_every_frame_is_in_one_index_at_most(files: set[tuple[str, str, int]], s
     assert set(frames([s for s in train if s.label is not None])) == {
         frame for frame in labels if frame[0] not in held_out
     }
+
+
+def test_focal_lengths_come_from_the_list_in_the_folder(data: Path) -> None:
+    folder = next(path for path in sorted(data.iterdir()) if (path / "color").is_dir())
+    stems = sorted(path.stem for path in (folder / "color").iterdir())
+    listed = [{"name": stems[0], "fx": 300.5}, {"color": f"color/{stems[1]}.png", "depth": None, "fx": 301}]
+    (folder / "frames.json").write_text(json.dumps(listed))
+    found = {
+        next(iter(sample.images.values())).stem: sample.fx
+        for recording in read_recordings(data)
+        if recording.name == folder.name
+        for sample in recording.samples
+    }
+    assert {stem: found[stem] for stem in stems[:2]} == {stems[0]: 300.5, stems[1]: 301.0}
+    assert not any(found[stem] for stem in stems[2:])

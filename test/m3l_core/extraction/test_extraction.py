@@ -675,6 +675,17 @@ def test_the_focal_length_goes_with_the_frames_into_every_index(tmp_path: Path) 
     recordings = read_recordings(tmp_path / "data")
     write_indexes(tmp_path / "data", recordings, set(), ("color", "depth"))
     assert {sample.fx for sample in read_index(tmp_path / "data/train.json")} == {140.0}
+    without = index.read_text().replace(', "fx": 140.0', "")
+    assert without != index.read_text()
+    index.write_text(without)
+    extract(bag, tmp_path / "data", {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC}, rate_hz=1.0)
+    assert {sample.fx for sample in read_index(index)} == {140.0}  # also of frames that were not chosen again
     cameraless = write_bag(tmp_path / "hall", frames(2))
     extract(cameraless, tmp_path / "data")
     assert {sample.fx for sample in read_index(tmp_path / "data/hall" / INDEX_FILE)} == {None}
+
+
+def test_images_of_two_sizes_have_no_common_focal_length(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "rig", rig_recording())
+    extract(bag, tmp_path / "data", {"color": COLOR_TOPIC, "depth": DEPTH_TOPIC}, depth_as_is=True)
+    assert {sample.fx for sample in read_index(tmp_path / "data" / "rig" / INDEX_FILE)} == {None}

@@ -164,5 +164,14 @@ def test_what_counts_as_the_same_pixels(other: CameraModel, same: bool) -> None:
     ids=["whole", "binned", "a region", "not calibrated", "no number", "all around", "nothing", "no size"],
 )
 def test_a_camera_sees_as_wide_as_its_focal_length_says(changed: dict[str, Any], expected: float | None) -> None:
-    found = horizontal_fov_deg(camera_info(pinhole(SIZE, SIZE[1] / 2), "camera", **changed))
+    found = horizontal_fov_deg(camera_info(pinhole(SIZE, SIZE[1] / 2), "camera", **changed), rectified=False)
     assert found == (None if expected is None else pytest.approx(expected, abs=0.01))
+
+
+def test_rectified_images_see_as_wide_as_p_says() -> None:
+    raw, rectified = pinhole(SIZE, SIZE[1] / 2), pinhole(SIZE, SIZE[1] / 3)
+    projection = np.column_stack((rectified.matrix, np.zeros(3))).ravel()
+    info = camera_info(raw, "camera", p=projection)
+    assert horizontal_fov_deg(info, rectified=True) == pytest.approx(112.62, abs=0.01)
+    assert horizontal_fov_deg(info, rectified=False) == pytest.approx(90)
+    assert horizontal_fov_deg(camera_info(raw, "camera", p=np.zeros(12)), rectified=True) == pytest.approx(90)

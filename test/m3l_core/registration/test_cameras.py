@@ -153,6 +153,7 @@ def test_a_topic_without_images_has_no_camera(tmp_path: Path) -> None:
 
 
 WIDE, WIDER = pinhole(SIZE, SIZE[1] / 2), pinhole(SIZE, SIZE[1] / 3)
+BROKEN = Recorded(INFO["color"], START_NS, b"\0\1\0\0", "sensor_msgs/msg/CameraInfo")
 CROPPED = pinhole((SIZE[0], SIZE[1] * 2), SIZE[1] / 3)
 
 
@@ -165,7 +166,7 @@ CROPPED = pinhole((SIZE[0], SIZE[1] * 2), SIZE[1] / 3)
         (CROPPED, WIDER, 112.62),
         (camera_info(GRID, COLOR_FRAME, k=np.zeros(9)), None, None),
         (camera_info(WIDE, COLOR_FRAME, distortion_model="unheard of", d=np.ones(3)), None, 90.0),
-        (Recorded(INFO["color"], START_NS, b"\0\1\0\0", "sensor_msgs/msg/CameraInfo"), None, None),
+        (BROKEN, None, None),
         (None, None, None),
     ],
     ids=["both", "color", "depth", "another aspect", "not calibrated", "another distortion", "broken", "none"],
@@ -186,3 +187,35 @@ def test_a_damage_is_for_who_reads_the_frames(tmp_path: Path) -> None:
     with open_bag(path) as bag:
         file.write_bytes(file.read_bytes()[:100])
         assert field_of_view_deg(bag, TOPICS) is None
+
+
+def test_a_camera_that_is_calibrated_later_is_known(tmp_path: Path) -> None:
+    later = [
+        BROKEN,
+        Recorded(INFO["color"], START_NS + 1, camera_info(GRID, COLOR_FRAME, k=np.zeros(9))),
+        Recorded(INFO["color"], START_NS + 2, camera_info(WIDE, COLOR_FRAME)),
+    ]
+    with open_bag(write_bag(tmp_path / "bag", pair("camera", "camera") + later)) as bag:
+        assert field_of_view_deg(bag, TOPICS) == pytest.approx(90)
+
+
+@pytest.mark.parametrize(("color", "expected"), [(WIDE, 90.0), (CROPPED, None), (None, None)])
+def test_depth_alone_sees_by_the_camera_of_the_color_that_is_not_used(
+    tmp_path: Path, color: CameraModel | None, expected: float | None
+) -> None:
+    recorded = pair("camera", "camera", color)
+    if color is CROPPED:
+        wide = image(np.zeros((*CROPPED.size, 3), np.uint8), "rgb8", START_NS)
+        recorded[0] = Recorded(COLOR_TOPIC, START_NS, in_frame(wide, "camera"))
+    with open_bag(write_bag(tmp_path / "bag", recorded)) as bag:
+        found = field_of_view_deg(bag, {"depth": DEPTH_TOPIC})
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_rectified_topics_see_by_p(tmp_path: Path) -> None:
+    projection = np.column_stack((WIDER.matrix, np.zeros(3))).ravel()
+    info = camera_info(WIDE, "camera", p=projection)
+    seen = image(rgb(1), "rgb8", START_NS)
+    bag_of = [Recorded("/rig/color/image_rect", START_NS, seen), Recorded(INFO["color"], START_NS, info)]
+    with open_bag(write_bag(tmp_path / "bag", bag_of)) as bag:
+        assert field_of_view_deg(bag, {"color": "/rig/color/image_rect"}) == pytest.approx(112.62, abs=0.01)

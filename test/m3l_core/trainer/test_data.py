@@ -142,3 +142,20 @@ def test_a_list_that_is_not_there_is_named(folder: Path, field: str) -> None:
 def test_a_modality_that_the_recipe_does_not_ask_for_is_left_aside(folder: Path) -> None:
     found = read_data(recipe(modalities=[{"kind": "depth"}]), folder)
     assert {name for sample in found.labelled for name in sample.images} == {"depth"}
+
+
+def test_another_focal_length_is_other_data(folder: Path) -> None:
+    before = data(folder).sha256()
+    write(folder, "train.json", [entry | {"fx": 80.0} for entry in read(folder, "train.json")])
+    after = data(folder).sha256()
+    assert (after["labelled"] != before["labelled"], after["validation"] == before["validation"]) == (True, True)
+
+
+def test_frames_of_unknown_cameras_are_told_where_that_matters(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    geometry = [{"kind": "color"}, {"kind": "depth", "normalization": "geometry", "horizontal_fov_deg": 70}]
+    data(folder)
+    assert not caplog.messages
+    write(folder, "train.json", [entry | {"fx": 80.0} for entry in read(folder, "train.json")])
+    read_data(recipe(data=LISTS, modalities=geometry), folder)
+    assert caplog.messages == ["2 of 8 frames have no fx, the focal length: their cameras are taken to see 70 degrees"]

@@ -120,3 +120,10 @@ def test_mixed_precision_counts_nearly_the_same(bundle: ModelBundle, rooms: Room
     for subset, matrix in exact.items():
         moved = abs(matrix.counts - fast[subset].counts).sum() / 2
         assert moved < 0.05 * matrix.counts.sum()
+
+
+def test_a_frame_that_has_nothing_of_the_network_counts_for_nothing(bundle: ModelBundle, rooms: Rooms) -> None:
+    network, sample = load_network(bundle), rooms[1][0]
+    colorless = replace(sample, images={"depth": sample.images["depth"]}, fx=80.0)
+    found = evaluate(network, [colorless], bundle.description.modalities[:1], bundle.description.input_size)
+    assert [matrix.counts.sum() for matrix in found.values()] == [0]

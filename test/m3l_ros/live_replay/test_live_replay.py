@@ -104,6 +104,19 @@ def record(path: Path, count: int, compress: bool = True, camera: CameraModel | 
     return write_bag(path, recorded)
 
 
+def recorded_robot(bundle: Path) -> Rig:
+    """A node that listens to the topics of the recordings."""
+    remapped = (
+        *(f"color/image_raw:={COLOR}", f"depth/image_rect:={DEPTH}"),
+        f"color/camera_info:={COLOR.rpartition('/')[0]}/camera_info",
+    )
+    return Rig(
+        bundle,
+        {"engine": "openvino", "sync_timeout": 0.5, "sensor_timeout": 1.0},
+        cli_args=["--ros-args", *(word for each in remapped for word in ("-r", each))],
+    )
+
+
 @pytest.mark.slow
 def test_node_and_replay_offline_agree_on_every_frame_that_both_labelled(
     played: Callable[..., Ended], domain: int, tmp_path: Path, tiny_bundle: Path
@@ -144,13 +157,8 @@ def test_node_and_replay_offline_agree_on_every_frame_that_both_labelled(
 def test_it_plays_into_a_node_that_runs_and_leaves_it_running(
     played: Callable[..., Ended], tmp_path: Path, tiny_bundle: Path
 ) -> None:
-    remapped = (f"color/image_raw:={COLOR}", f"depth/image_rect:={DEPTH}")
     bag = record(tmp_path / "hall", 10, compress=False)
-    with Rig(
-        tiny_bundle,
-        {"engine": "openvino", "sync_timeout": 0.5, "sensor_timeout": 1.0},
-        cli_args=["--ros-args", *(word for each in remapped for word in ("-r", each))],
-    ) as rig:
+    with recorded_robot(tiny_bundle) as rig:
         domain = rig.driver.node.context.get_domain_id()
         common = (bag, "--attach", "--domain", domain, "--scenario", "none", "--bundle")
         ended = played(*common, tiny_bundle)
@@ -208,6 +216,19 @@ def test_where_no_node_runs_there_is_none_to_attach_to(
     )
     assert ended.status == 1
     assert "no segment_node is heard in this ROS domain" in ended.error
+
+
+def test_a_node_that_runs_is_told_the_camera_of_each_recording(played: Callable[..., Ended], tmp_path: Path) -> None:
+    bundle = write_onnx_bundle(tmp_path / "tiny", (ColorModality(), DepthModality(normalization="geometry")))
+    bags = [record(tmp_path / name, 10, False, pinhole(SIZE, SIZE[1] / n)) for name, n in (("wide", 3), ("narrow", 1))]
+    with recorded_robot(bundle) as rig:
+        domain = rig.driver.node.context.get_domain_id()
+        for bag in bags:
+            ended = played(bag, "--attach", "--domain", domain, "--scenario", "none", "--bundle", bundle)
+            assert ended.status == 0, ended.error
+            live = ended.scenarios["none"]["measures"]["live"]
+            assert live["frames_labelled_offline_too"] > 5
+            assert live["equal"] + live["from_other_images"] >= live["frames_labelled_offline_too"] - 2
 
 
 @pytest.mark.slow
