@@ -183,7 +183,8 @@ def test_the_command_replays_on_a_cluster(
     cluster: str, bags: list[Path], tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def replayed(output: str, *arguments: str) -> dict[str, bytes]:
-        options = ["--scenario", "none", "no_depth", "--engine", "torch", "--threads", "1", "--output", output]
+        options = ["--scenario", "none", "no_depth", "--engine", "torch", "--precision", "fp32", "--threads", "1"]
+        options += ["--output", output]
         monkeypatch.setattr(sys, "argv", ["m3l_replay", str(bags[0]), str(bags[3]), *options, *arguments])
         command.main()
         return files(tmp_path / Path(output).name)
