@@ -203,6 +203,9 @@ COMMANDS: dict[str, Run | str] = {
     ),
     ".venv/bin/m3l_replay runs/robot_lab --bundle runs/mine/bundle --scenario none no_color no_depth intermittent "
     "degraded --output runs/replay": "needs frames of a robot; README's replay is the same",
+    PYTHON + "training/experiments/nyuv2.py --data nyuv2 --only m3l_subsets-0.20-0 --results runs/mean_teacher "
+    "method.modality_dropout=null": HOURS.format("test_nyuv2.py"),
+    PYTHON + "training/experiments/depth_input.py --data nyuv2 --jobs 2": HOURS.format("test_depth_input.py"),
     PYTHON + "training/experiments/depth_holes.py robot_lab/frames.json nyuv2/train.json": (
         "needs frames of a robot and NYU Depth v2; test/training/experiments/test_depth_holes.py runs it on less"
     ),
