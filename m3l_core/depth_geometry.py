@@ -28,6 +28,7 @@ _TOLERANCES_DEG = (45.0, 45.0, 15.0, 15.0)
 """How far a normal may be from up, or from level, to vote; each round starts from the last one's answer."""
 _UP = np.array([0.0, -1.0, 0.0], np.float32)
 _FOV_DEG = (5.0, 160.0)
+"""What a pinhole camera may see from side to side."""
 _LOWEST_SHARE = 0.01
 """Share of the pixels that may lie below the floor: noise."""
 

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from m3l_core.command_line import positive
+from m3l_core.errors import require
 from m3l_core.files import replacing_file
+from m3l_core.trainer.data import TrainingData, read_data
+from m3l_core.trainer.recipe import Recipe
+
+if TYPE_CHECKING:
+    from m3l_core.trainer.networks import TrainedNetwork
 
 
 class NamedRun(Protocol):
@@ -73,6 +80,20 @@ def run_comparison(
     if failed := run_each(script, missing, options, work, arguments.jobs):
         sys.exit(f"{failed} runs failed")
     return chosen
+
+
+def trained(recipe: Recipe, data: Path, output: Path) -> tuple[list[TrainedNetwork], TrainingData]:
+    """The networks of a run of a comparison, and the data that they are of; told by log lines.
+
+    Raises:
+        M3LError: as ``read_data``, then without torch, then as ``train_networks``.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    lists = read_data(recipe, data)  # before what takes long to load and longer to train
+    require("torch", "train")
+    from m3l_core.trainer.networks import train_networks
+
+    return train_networks(recipe, lists, output), lists
 
 
 def parser_of_runs(description: str | None, data: str, work: Path) -> argparse.ArgumentParser:

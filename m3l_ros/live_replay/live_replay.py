@@ -73,7 +73,6 @@ class LiveReplay:
         inputs = recorded_inputs(bag, topics) if self._attach else own_inputs(bag, topics)
         run = LiveRun(topics, settings, sensors(segmenter.description, topics))
         camera = seeing_camera(bag, topics)
-        segmenter.horizontal_fov_deg = None if camera is None else camera.horizontal_fov_deg
         info_topic = camera.info_topic if camera is not None and self._attach else "/color/camera_info"
         told = None if camera is None else (info_topic, camera.info)
         with LabelStore() as masks:

@@ -13,17 +13,15 @@ table of what is done.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m3l_core.command_line import run
-from m3l_core.errors import require
 from m3l_core.published.nyuv2 import THIRTEEN, THIRTEEN_OF_FORTY
 from m3l_core.reporting.comparison import Result, markdown_table, read_results, with_spread
 from m3l_core.trainer.recipe import Recipe, load_recipe
-from m3l_core.trainer.runs import parser_of_runs, run_comparison, write_result
+from m3l_core.trainer.runs import parser_of_runs, run_comparison, trained, write_result
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 NYUV2 = Path(__file__).parent / "nyuv2"
@@ -67,14 +65,9 @@ def planned() -> Iterator[Run]:
 
 def train(of: Run, settings: Sequence[str], data: Path, work: Path, results: Path) -> None:
     """Train to the end, which measures on the validation frames, and write the result."""
-    require("torch", "train")
-    from m3l_core.trainer.data import read_data
-    from m3l_core.trainer.networks import summary, train_networks
+    networks, lists = trained(of.recipe(settings), data, work / of.name)
+    from m3l_core.trainer.networks import summary
 
-    recipe = of.recipe(settings)
-    lists = read_data(recipe, data)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    networks = train_networks(recipe, lists, work / of.name)
     write_result(results / f"{of.name}.json", {"run": asdict(of), **summary(networks, lists)})
 
 

@@ -22,7 +22,6 @@ longer m3l_subsets one, and measuring is one more. The two runs at 240x320 take 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,11 +30,9 @@ from typing import Any
 from m3l_core.command_line import run
 from m3l_core.datasets.class_map import ClassMap
 from m3l_core.datasets.folder import read_index
-from m3l_core.errors import require
 from m3l_core.published.nyuv2 import FORTY, THIRTEEN, THIRTEEN_OF_FORTY
-from m3l_core.trainer.data import read_data
 from m3l_core.trainer.recipe import Recipe, load_recipe
-from m3l_core.trainer.runs import parser_of_runs, run_comparison, write_result
+from m3l_core.trainer.runs import parser_of_runs, run_comparison, trained, write_result
 
 METHOD_RECIPES = Path(__file__).parents[1] / "recipes" / "methods"
 NYUV2 = Path(__file__).parent / "nyuv2"
@@ -118,16 +115,12 @@ def planned() -> Iterator[Run]:
 
 def train(run: Run, settings: Sequence[str], data: Path, work: Path, results: Path) -> None:
     """Train to the end, measure, and write the result."""
-    # All lists, those of the test as well, before what takes long to load and longer to train.
     recipe = run.recipe(settings)
-    lists = read_data(recipe, data)
     class_map = None if run.variant == LARGE_FORTY else ClassMap.of(THIRTEEN_OF_FORTY, THIRTEEN.names)
     test = read_index(data / "test_open.json", recipe.modality_names, class_map=class_map)
-    require("torch", "train")
-    from m3l_core.trainer.networks import measure_networks, summary, train_networks
+    networks, lists = trained(recipe, data, work / run.name)
+    from m3l_core.trainer.networks import measure_networks, summary
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    networks = train_networks(recipe, lists, work / run.name)
     result = {"run": asdict(run), **summary(networks, lists), "test": measure_networks(networks, test)}
     write_result(results / f"{run.name}.json", result)
 

@@ -12,16 +12,14 @@ makes the tables.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m3l_core.command_line import run
-from m3l_core.errors import require
 from m3l_core.trainer.recipe import Recipe, load_recipe
-from m3l_core.trainer.runs import parser_of_runs, run_each, write_result
+from m3l_core.trainer.runs import parser_of_runs, run_each, trained, write_result
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 ROOMS = Path(__file__).parent / "rooms"
@@ -118,17 +116,13 @@ def imagenet() -> Iterator[Run]:
 
 def train(run: Run, data: Path, work: Path) -> None:
     """Train to the end, measure, and write the result."""
-    require("torch", "train")
+    recipe = run.recipe(work)
+    networks, lists = trained(recipe, data, work / run.name)
     from m3l_core.datasets.folder import read_index
-    from m3l_core.trainer.data import read_data
     from m3l_core.trainer.export import export_bundle
-    from m3l_core.trainer.networks import measure_networks, summary, train_networks
+    from m3l_core.trainer.networks import measure_networks, summary
     from m3l_core.trainer.provenance import Provenance
 
-    recipe = run.recipe(work)
-    lists = read_data(recipe, data)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    networks = train_networks(recipe, lists, work / run.name)
     if run.method == START:
         (start,) = networks
         provenance = Provenance.of(recipe, lists, f"training/experiments/rooms.py --run {run.name}")

@@ -14,7 +14,6 @@ command goes on, and prints the table of what is done.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,6 @@ import numpy as np
 
 from m3l_core.command_line import run
 from m3l_core.datasets.folder import Sample, read_sample
-from m3l_core.errors import require
 from m3l_core.files import replacing_file
 from m3l_core.modalities import ColorModality, DepthModality
 from m3l_core.preprocessing import metric_depth
@@ -33,7 +31,7 @@ from m3l_core.published.layout import to_millimetres
 from m3l_core.published.nyuv2 import THIRTEEN, THIRTEEN_OF_FORTY
 from m3l_core.reporting.comparison import Result, markdown_table, read_results, with_spread
 from m3l_core.trainer.recipe import Recipe, load_recipe
-from m3l_core.trainer.runs import parser_of_runs, run_comparison, write_result
+from m3l_core.trainer.runs import parser_of_runs, run_comparison, trained, write_result
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 NYUV2 = Path(__file__).parent / "nyuv2"
@@ -126,14 +124,9 @@ def damaged(samples: Sequence[Sample], frames: Frames, folder: Path) -> list[Sam
 
 def train(of: Run, settings: Sequence[str], data: Path, work: Path, results: Path) -> None:
     """Train to the end, measure, and write the result."""
-    require("torch", "train")
-    from m3l_core.trainer.data import read_data
-    from m3l_core.trainer.networks import measure_networks, summary, train_networks
+    networks, lists = trained(of.recipe(settings), data, work / of.name)
+    from m3l_core.trainer.networks import measure_networks, summary
 
-    recipe = of.recipe(settings)
-    lists = read_data(recipe, data)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    networks = train_networks(recipe, lists, work / of.name)
     measured = {}
     for frames in FRAMES:
         seen = lists.validation
